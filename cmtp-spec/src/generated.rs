@@ -376,6 +376,8 @@ pub mod limits {
     pub const SERVICE_DEADLINE: u64 = 30;
     /// Bad tokens or proofs on one connection before it is closed, in tokens.
     pub const BAD_TOKENS_MAX: u64 = 8;
+    /// Tokens that a node keeps for one connection; an older one is then unknown (401, resend-token), in tokens.
+    pub const KNOWN_TOKENS_MAX: u64 = 16;
 }
 
 /// Constants of the bindings: `spec/09-quic.md`, `spec/12-stored.md`.

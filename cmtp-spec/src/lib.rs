@@ -80,6 +80,23 @@ impl Field {
     }
 }
 
+impl FieldIndex {
+    /// The entry of the static table, or `None` for a number that it does not have.
+    pub const fn field(self) -> Option<Field> {
+        if self.0 < BY_INDEX.len() as u64 { BY_INDEX[self.0 as usize] } else { None }
+    }
+}
+
+const BY_INDEX: [Option<Field>; 64] = {
+    let mut table = [None; 64];
+    let mut at = 0;
+    while at < FIELDS.len() {
+        table[FIELDS[at].index.0 as usize] = Some(FIELDS[at]);
+        at += 1;
+    }
+    table
+};
+
 /// What a field's value must be: `spec/03-layers.md`. Closed, because the field table is frozen for version 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldKind {
