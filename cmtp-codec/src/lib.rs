@@ -1,1 +1,60 @@
-//! CMTP codec.
+//! CMTP messages: bytes to types and back, hash chains, and what they prove.
+//!
+//! This crate never touches a socket, a disk, a task or a clock: bytes and times come in as arguments, values go out.
+//! It holds no policy: whether a caller may do something is the node's business.
+//!
+//! - Reading from a stream: a [`FrameReader`] cuts bytes into [`Frame`]s, an [`Assembler`] puts them together.
+//! - Making: a [`Layer`] is built, then a [`Chain`] takes it (and signs it), and seals.
+//! - Judging: an [`Unverified`] [`Message`] becomes a [`Verified`] [`Replay`] with a [`Verdict`].
+//!
+//! Rules are cited by their ids in `cmtp-spec/spec/`, such as `[FRM-3]`.
+
+mod assemble;
+mod chain;
+mod core;
+mod cursor;
+mod error;
+mod field;
+mod fqmn;
+mod frame;
+pub mod hash;
+mod key;
+mod keylist;
+mod layer;
+pub mod merkle;
+mod message;
+mod pattern;
+mod process;
+mod receipt;
+mod redact;
+mod seal;
+mod stored;
+mod subject;
+mod trust;
+mod varint;
+
+pub use crate::assemble::{Assembler, Part, Source};
+pub use crate::chain::{Chain, Link, LinkError};
+pub use crate::core::{Core, RedactedLayer};
+pub use crate::error::{DecodeError, DecodeErrorKind};
+pub use crate::field::{Field, Name, Private};
+pub use crate::fqmn::{Element, Fqmn, FqmnError, FqmnErrorKind, encode_segment};
+pub use crate::frame::{Auth, End, Frame, FrameReader};
+pub use crate::hash::{Digest, Salt};
+pub use crate::key::{DidError, PublicKey, Signature, SignatureError, SigningKey};
+pub use crate::keylist::{KeyList, ListedKey};
+pub use crate::layer::{Body, Layer};
+pub use crate::message::{
+    Deviation, Fault, Grade, Invalid, Message, Place, ProcessVerdict, Replay, Verdict,
+};
+pub use crate::pattern::{NotCovered, Pattern, PatternError, Scope, TooManyPatterns};
+pub use crate::process::{
+    BecameWrite, Expected, ProcessError, StepTaken, check_process, check_resolved, message_status,
+};
+pub use crate::receipt::{Entry, Receipt, ReceiptError, Statement};
+pub use crate::redact::Withheld;
+pub use crate::seal::Seal;
+pub use crate::stored::StoredError;
+pub use crate::subject::{SubjectError, SubjectTooLong, check_subject, subject};
+pub use crate::trust::{Unverified, Verified};
+pub use crate::varint::MAX as VARINT_MAX;

@@ -1,0 +1,279 @@
+//! Ed25519 keys and signatures, verified strictly: `cmtp-spec/spec/05-signatures.md`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::signature::{self, Ed25519KeyPair, KeyPair};
+
+use cmtp_spec::binding;
+
+/// An Ed25519 public key: who somebody is. Shown as `did:key:z…`.
+///
+/// Any 32 bytes can stand here, as on the wire; [`PublicKey::verify`] and the DID reader refuse bad ones.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicKey(pub [u8; 32]);
+
+impl PublicKey {
+    /// Checks `signature` over `payload` for `usage`, one of [`cmtp_spec::uses`].
+    ///
+    /// # Errors
+    /// [`SignatureError`] where chapter 5 refuses the key or the signature.
+    pub fn verify(
+        &self,
+        usage: &str,
+        payload: &[u8],
+        signature: &Signature,
+    ) -> Result<(), SignatureError> {
+        self.check()?;
+        // [SIG-1] [SIG-4] The library refuses S ≥ L, recomputes R without the cofactor and compares encodings; the
+        // vectors hold it to that.
+        signature::UnparsedPublicKey::new(&signature::ED25519, &self.0)
+            .verify(&signed_bytes(usage, payload), &signature.0)
+            .map_err(|aws_lc_rs::error::Unspecified| SignatureError::Mismatch)
+    }
+
+    /// Whether a verifier may use this key at all.
+    ///
+    /// # Errors
+    /// [`SignatureError::SmallOrder`] or [`SignatureError::NonCanonicalKey`].
+    pub fn check(&self) -> Result<(), SignatureError> {
+        // [SIG-3] A verifier MUST refuse an A of small order.
+        if SMALL_ORDER.contains(&self.0) {
+            return Err(SignatureError::SmallOrder);
+        }
+        // [SIG-2] A verifier MUST refuse an A whose encoding is not canonical.
+        if NEGATIVE_ZERO.contains(&self.0) || !self.has_canonical_y() {
+            return Err(SignatureError::NonCanonicalKey);
+        }
+        Ok(())
+    }
+
+    /// The multibase name: `z` and base58btc of multicodec and key.
+    pub fn multibase(&self) -> String {
+        let mut bytes = [0; 34];
+        bytes[..2].copy_from_slice(&MULTICODEC_ED25519);
+        bytes[2..].copy_from_slice(&self.0);
+        format!("z{}", bs58::encode(bytes).into_string())
+    }
+
+    /// Reads the multibase name.
+    ///
+    /// # Errors
+    /// [`DidError`] where it is another kind of key, or one that chapter 5 refuses.
+    pub fn from_multibase(text: &str) -> Result<Self, DidError> {
+        // [CNV-3] A reader of a DID MUST refuse any other method, multibase prefix, multicodec or length.
+        let base58 = text.strip_prefix('z').ok_or(DidError::NotBase58)?;
+        if base58.len() > MULTIBASE_MAX {
+            return Err(DidError::Length);
+        }
+        let bytes = bs58::decode(base58).into_vec().map_err(|_base58| DidError::NotBase58)?;
+        let key = bytes.strip_prefix(&MULTICODEC_ED25519).ok_or(DidError::NotEd25519)?;
+        let key = Self(key.try_into().map_err(|_length| DidError::Length)?);
+        key.check().map_err(DidError::Key)?;
+        Ok(key)
+    }
+
+    fn has_canonical_y(&self) -> bool {
+        // Little-endian, so the first byte decides only once all above it are at their highest.
+        self.0[31] & 0x7f != 0x7f
+            || self.0[1..31].iter().any(|&byte| byte != 0xff)
+            || self.0[0] < FIELD_PRIME_LOW
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{DID_KEY}{}", self.multibase())
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.multibase())
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = DidError;
+
+    fn from_str(text: &str) -> Result<Self, DidError> {
+        Self::from_multibase(text.strip_prefix(DID_KEY).ok_or(DidError::NotDidKey)?)
+    }
+}
+
+/// An Ed25519 signature.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Signature(pub [u8; 64]);
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signature(…)")
+    }
+}
+
+/// A secret Ed25519 key.
+pub struct SigningKey {
+    pair: Ed25519KeyPair,
+    public: PublicKey,
+}
+
+impl SigningKey {
+    /// The key with this 32-byte seed (RFC 8032 section 5.1.5).
+    ///
+    /// # Errors
+    /// [`SignatureError::Mismatch`] where the crypto library refuses the seed; no seed is known that it refuses.
+    pub fn from_seed(seed: &[u8; 32]) -> Result<Self, SignatureError> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed)
+            .map_err(|_rejected| SignatureError::Mismatch)?;
+        let public =
+            pair.public_key().as_ref().try_into().map_err(|_length| SignatureError::Mismatch)?;
+        Ok(Self { pair, public: PublicKey(public) })
+    }
+
+    /// The public half.
+    pub const fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    /// The key as unencrypted PKCS #8 (RFC 8410), as TLS and JWT libraries take it.
+    ///
+    /// # Errors
+    /// [`SignatureError::Mismatch`] where the crypto library fails to write it.
+    pub fn to_pkcs8(&self) -> Result<Vec<u8>, SignatureError> {
+        let document = self
+            .pair
+            .to_pkcs8()
+            .map_err(|aws_lc_rs::error::Unspecified| SignatureError::Mismatch)?;
+        Ok(document.as_ref().to_vec())
+    }
+
+    /// Signs `payload` for `usage`, one of [`cmtp_spec::uses`].
+    pub fn sign(&self, usage: &str, payload: &[u8]) -> Signature {
+        let signature = self.pair.sign(&signed_bytes(usage, payload));
+        let mut bytes = [0; 64];
+        bytes.copy_from_slice(signature.as_ref());
+        Signature(bytes)
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({:?})", self.public)
+    }
+}
+
+/// Why a signature does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignatureError {
+    /// Everybody can sign for such a key.
+    #[error("the key is a point of small order, for which anybody can sign")]
+    SmallOrder,
+    /// A second spelling of a key.
+    #[error("the key is not in its canonical encoding")]
+    NonCanonicalKey,
+    /// The signature is not by this key over these bytes.
+    #[error("the signature is not by this key over these bytes")]
+    Mismatch,
+}
+
+/// Why a text is not a DID of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DidError {
+    /// Another method, or no DID.
+    #[error("not a did:key (it begins with did:key:z…)")]
+    NotDidKey,
+    /// Not multibase base58btc.
+    #[error("not base58btc after did:key: (expected z and letters and digits without 0, O, I, l)")]
+    NotBase58,
+    /// Another kind of key.
+    #[error("not an Ed25519 key (expected did:key:z6Mk…)")]
+    NotEd25519,
+    /// Too short or too long.
+    #[error("the key is not 32 bytes long")]
+    Length,
+    /// A key that nobody may use.
+    #[error(transparent)]
+    Key(SignatureError),
+}
+
+fn signed_bytes(usage: &str, payload: &[u8]) -> Vec<u8> {
+    let prefix = binding::SIGNATURE_PREFIX;
+    let mut bytes = Vec::with_capacity(prefix.len() + usage.len() + 1 + payload.len());
+    bytes.extend_from_slice(prefix.as_bytes());
+    bytes.extend_from_slice(usage.as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+const DID_KEY: &str = "did:key:";
+const MULTICODEC_ED25519: [u8; 2] = [0xed, 0x01];
+/// 34 bytes take at most 47 base58 digits; more is refused before decoding, which is quadratic.
+const MULTIBASE_MAX: usize = 48;
+/// Lowest byte of p = 2^255 − 19.
+const FIELD_PRIME_LOW: u8 = 0xed;
+
+/// The canonical encodings of the eight points of small order: `cmtp-spec/spec/05-signatures.md`.
+const SMALL_ORDER: [[u8; 32]; 8] = [
+    little(0x01, 0x00, 0x00),
+    little(0xec, 0xff, 0x7f),
+    little(0x00, 0x00, 0x00),
+    little(0x00, 0x00, 0x80),
+    ORDER_8_A,
+    with_sign(ORDER_8_A),
+    ORDER_8_B,
+    with_sign(ORDER_8_B),
+];
+
+/// The encodings with x = 0 and the sign bit set.
+const NEGATIVE_ZERO: [[u8; 32]; 2] = [little(0x01, 0x00, 0x80), little(0xec, 0xff, 0xff)];
+
+const ORDER_8_A: [u8; 32] = [
+    0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
+    0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+];
+const ORDER_8_B: [u8; 32] = [
+    0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f,
+    0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+];
+
+const fn little(first: u8, middle: u8, last: u8) -> [u8; 32] {
+    let mut bytes = [middle; 32];
+    bytes[0] = first;
+    bytes[31] = last;
+    bytes
+}
+
+const fn with_sign(mut bytes: [u8; 32]) -> [u8; 32] {
+    bytes[31] |= 0x80;
+    bytes
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_for_one_use_only() {
+        let key = SigningKey::from_seed(&[7; 32]).unwrap();
+        let signature = key.sign("layer", b"x");
+        assert_eq!(key.public().verify("layer", b"x", &signature), Ok(()));
+        assert_eq!(key.public().verify("auth", b"x", &signature), Err(SignatureError::Mismatch));
+    }
+
+    #[test]
+    fn a_did_reads_back() {
+        // [CNV-3]
+        let key = SigningKey::from_seed(&[9; 32]).unwrap().public();
+        assert_eq!(key.to_string().parse(), Ok(key));
+        assert_eq!("did:web:x".parse::<PublicKey>(), Err(DidError::NotDidKey));
+        assert_eq!(
+            PublicKey(SMALL_ORDER[4]).to_string().parse::<PublicKey>(),
+            Err(DidError::Key(SignatureError::SmallOrder))
+        );
+        assert_eq!("did:key:z6Mk".parse::<PublicKey>(), Err(DidError::NotEd25519));
+    }
+}

@@ -1,0 +1,243 @@
+//! Entries and R0, the node's signed promise: `cmtp-spec/spec/13-receipts.md`.
+
+use bytes::{BufMut, Bytes};
+
+use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status, binding, limits, uses};
+
+use crate::cursor::Cursor;
+use crate::error::{DecodeError, DecodeErrorKind as Kind};
+use crate::hash::Digest;
+use crate::key::{PublicKey, Signature, SignatureError, SigningKey};
+use crate::merkle;
+
+/// What a log holds for a message: fixed size, no personal data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What kind of entry it is.
+    pub entry_type: EntryType,
+    /// The first opcode of the target.
+    pub opcode: Opcode,
+    /// What is said about it.
+    pub flags: EntryFlags,
+    /// The message's status.
+    pub status: Status,
+    /// Layers under the seal.
+    pub layers: u32,
+    /// Microseconds since 1970; the time of the R0 statement.
+    pub time: u64,
+    /// The message's id.
+    pub message_id: [u8; 16],
+    /// F.
+    pub seal: Digest,
+}
+
+impl Entry {
+    /// Bytes of an entry.
+    pub const LENGTH: usize = 68;
+
+    /// The entry's bytes.
+    pub fn to_bytes(&self) -> [u8; Self::LENGTH] {
+        let mut bytes = [0; Self::LENGTH];
+        let mut out = bytes.as_mut_slice();
+        out.put_uint(u64::from(binding::VERSION), 1);
+        out.put_u8(self.entry_type.0);
+        out.put_u16(self.opcode.0);
+        out.put_u16(self.flags.0);
+        out.put_u16(self.status.0);
+        out.put_u32(self.layers);
+        out.put_u64(self.time);
+        out.put_slice(&self.message_id);
+        out.put_slice(&self.seal.0);
+        bytes
+    }
+
+    /// RFC 6962's leaf hash.
+    pub fn leaf(&self) -> Digest {
+        merkle::leaf(&self.to_bytes())
+    }
+}
+
+/// What the node promises about all entries of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// The log's origin line; printable ASCII without space and `+`.
+    pub log_origin: String,
+    /// Index of the commit's first entry in the log; `None` where the receipt names none.
+    pub first_index: Option<u64>,
+    /// Entries of the commit, at least 1.
+    pub count: u32,
+    /// RFC 6962 tree hash over the commit's leaf hashes.
+    pub root: Digest,
+    /// How the entries were journalled when the promise was made.
+    pub mode: JournalMode,
+    /// Microseconds since 1970.
+    pub time: u64,
+    /// Seconds until the entries are under a checkpoint; 0 where there is no log.
+    pub merge_delay: u32,
+}
+
+impl Statement {
+    /// Signs the statement with the sealing key.
+    pub fn sign(&self, key: &SigningKey) -> Signature {
+        key.sign(uses::R0, &self.to_bytes())
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64 + self.log_origin.len());
+        bytes.put_u8(u8::try_from(self.log_origin.len()).unwrap_or(u8::MAX));
+        bytes.put_slice(self.log_origin.as_bytes());
+        bytes.put_u64(self.first_index.unwrap_or(NO_INDEX));
+        bytes.put_u32(self.count);
+        bytes.put_slice(&self.root.0);
+        bytes.put_u8(self.mode.0);
+        bytes.put_u64(self.time);
+        bytes.put_u32(self.merge_delay);
+        bytes
+    }
+}
+
+/// R0: the statement, its signature, and the way from this message's entry to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// What is promised.
+    pub statement: Statement,
+    /// By the SEAL's key, use `r0`.
+    pub signature: Signature,
+    /// The type of this message's entry.
+    pub entry_type: EntryType,
+    /// The first opcode of the message's target.
+    pub opcode: Opcode,
+    /// The flags of this message's entry.
+    pub entry_flags: EntryFlags,
+    /// The message's id.
+    pub message_id: [u8; 16],
+    /// The entry's place in the commit.
+    pub offset: u32,
+    /// From the entry's leaf hash to the commit's root.
+    pub path: Vec<Digest>,
+}
+
+impl Receipt {
+    /// The entry that the receipt is for, over a message with this status, number of layers and seal hash.
+    pub fn entry(&self, status: Status, layers: u32, seal: Digest) -> Entry {
+        Entry {
+            entry_type: self.entry_type,
+            opcode: self.opcode,
+            flags: self.entry_flags,
+            status,
+            layers,
+            time: self.statement.time,
+            message_id: self.message_id,
+            seal,
+        }
+    }
+
+    /// Checks the signature, and that the path leads from `entry` to the signed root.
+    ///
+    /// # Errors
+    /// [`ReceiptError`].
+    pub fn verify(&self, key: &PublicKey, entry: &Entry) -> Result<(), ReceiptError> {
+        // [RCP-5] A receiver MUST check the signature under the SEAL's key.
+        key.verify(uses::R0, &self.statement.to_bytes(), &self.signature)?;
+        // [RCP-4] The path leads from the entry's leaf hash, at the offset, to the root.
+        let Statement { count, root, .. } = self.statement;
+        if merkle::verify_path(entry.leaf(), self.offset, count, &self.path, root) {
+            Ok(())
+        } else {
+            Err(ReceiptError::OtherEntry)
+        }
+    }
+
+    /// The index of the entry in the log, where the receipt names one.
+    pub fn index(&self) -> Option<u64> {
+        self.statement.first_index?.checked_add(u64::from(self.offset))
+    }
+
+    pub(crate) fn decode(payload: &Bytes, base: u64) -> Result<Self, DecodeError> {
+        let mut cursor = Cursor::new(payload, base);
+        let length = cursor.u8()?;
+        let log_origin = cursor.take(usize::from(length))?;
+        let is_printable = |&byte: &u8| byte.is_ascii_graphic() && byte != b'+';
+        if log_origin.is_empty() || !log_origin.iter().all(is_printable) {
+            return Err(Kind::LogOrigin.at(base));
+        }
+        let first_index = cursor.u64()?;
+        let count = cursor.u32()?;
+        let root = Digest(cursor.array()?);
+        let mode = JournalMode(cursor.u8()?);
+        let time = cursor.time()?;
+        let merge_delay = cursor.u32()?;
+        // [RCP-3] In modes `none` and `async` first index MUST be 2^64 − 1; in `wal` it MUST be another number.
+        let names_index = first_index != NO_INDEX;
+        if names_index != (mode == JournalMode::WAL) {
+            return Err(cursor.error(Kind::ReceiptIndex));
+        }
+        let signature = Signature(cursor.array()?);
+        let entry_type = EntryType(cursor.u8()?);
+        let opcode = Opcode(cursor.u16()?);
+        let entry_flags = EntryFlags(cursor.u16()?);
+        let message_id = cursor.array()?;
+        let at = cursor.error(Kind::ReceiptPlace);
+        let offset = cursor.u32()?;
+        if offset >= count {
+            return Err(at);
+        }
+        let at = cursor.error(Kind::LimitExceeded);
+        let hashes = cursor.u8()?;
+        // [RCP-6] A path longer than `commit-path-max` MUST be treated as malformed.
+        if u64::from(hashes) > limits::COMMIT_PATH_MAX {
+            return Err(at);
+        }
+        let path = (0..hashes).map(|_| cursor.array().map(Digest)).collect::<Result<_, _>>()?;
+        cursor.finish()?;
+        let statement = Statement {
+            log_origin: String::from_utf8_lossy(&log_origin).into_owned(),
+            first_index: names_index.then_some(first_index),
+            count,
+            root,
+            mode,
+            time,
+            merge_delay,
+        };
+        Ok(Self { statement, signature, entry_type, opcode, entry_flags, message_id, offset, path })
+    }
+
+    /// The receipt's bytes, as in the SEAL item.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.statement.to_bytes();
+        bytes.put_slice(&self.signature.0);
+        bytes.put_u8(self.entry_type.0);
+        bytes.put_u16(self.opcode.0);
+        bytes.put_u16(self.entry_flags.0);
+        bytes.put_slice(&self.message_id);
+        bytes.put_u32(self.offset);
+        bytes.put_u8(u8::try_from(self.path.len()).unwrap_or(u8::MAX));
+        for hash in &self.path {
+            bytes.put_slice(&hash.0);
+        }
+        bytes
+    }
+
+    /// Reads what [`Receipt::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where the bytes break a rule; nothing is verified.
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self, DecodeError> {
+        Self::decode(&bytes.into(), 0)
+    }
+}
+
+/// Why an R0 does not hold for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiptError {
+    /// The statement is not signed by the sealing key.
+    #[error("R0: {0}")]
+    Signature(#[from] SignatureError),
+    /// The signed root is not over this message's entry.
+    #[error("R0 is for another entry: its path does not lead from this message to the signed root")]
+    OtherEntry,
+}
+
+/// In place of a first index: the receipt names none.
+const NO_INDEX: u64 = u64::MAX;
