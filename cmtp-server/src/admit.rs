@@ -1,0 +1,228 @@
+//! Admission: who may call what. `cmtp-spec/spec/10-admission.md`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cmtp_codec::{Auth, Digest, Field, Fqmn, Layer, PublicKey, Salt};
+use cmtp_spec::{
+    ConnectionKind, FieldIndex, JournalMode, LayerFlags, Status, Step, limits, remedies, uses,
+};
+
+use crate::node::Node;
+use crate::refusal::Refusal;
+use crate::token::Token;
+
+/// What one connection has proved.
+pub(crate) struct Proved {
+    exporter: [u8; 32],
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    tokens: HashMap<Digest, Arc<Token>>,
+    bad: u64,
+}
+
+impl Proved {
+    pub(crate) fn new(exporter: [u8; 32]) -> Self {
+        Self { exporter, state: Mutex::default() }
+    }
+
+    /// Whether the connection showed more bad tokens than are borne with.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        // [QUI-14] More than `bad-tokens-max` bad tokens or proofs close the connection.
+        self.state().bad > limits::BAD_TOKENS_MAX
+    }
+
+    /// The token that AUTH shows or names.
+    fn token(&self, node: &Node, auth: Option<&Auth>, now: u64) -> Result<Arc<Token>, Refusal> {
+        // [STA-2] A node MUST answer a request without a token with 511 and the remedy `create-identity`.
+        let auth = auth.ok_or_else(|| Refusal::new(Status::IDENTITY_REQUIRED, NO_SESSION))?;
+        let token = match auth {
+            // [QUI-11] A digest that it does not know on this connection: 401 and `resend-token`.
+            Auth::Known(digest) => self.state().tokens.get(digest).cloned().ok_or_else(|| {
+                Refusal::new(Status::TOKEN_INVALID, "this connection has not shown that token")
+                    .with_remedy(remedies::RESEND_TOKEN)
+            })?,
+            Auth::Shown { proof, token } => match self.check(node, token, proof) {
+                Ok(token) => token,
+                Err(reason) => {
+                    tracing::info!(reason, "token not accepted");
+                    self.state().bad += 1;
+                    return Err(bad_token());
+                }
+            },
+        };
+        // [QUI-13] [ADM-4] Expiry is checked at each request.
+        if token.is_valid_at(now) { Ok(token) } else { Err(bad_token()) }
+    }
+
+    /// [QUI-13] Verifies a token and its proof once for each connection.
+    fn check(
+        &self,
+        node: &Node,
+        shown: &[u8],
+        proof: &cmtp_codec::Signature,
+    ) -> Result<Arc<Token>, String> {
+        let digest = Digest::of(shown);
+        if let Some(token) = self.state().tokens.get(&digest) {
+            return Ok(Arc::clone(token));
+        }
+        let token = Token::verify(shown, &node.key).map_err(|error| error.to_string())?;
+        let mut payload = [0; 96];
+        payload[..32].copy_from_slice(&self.exporter);
+        payload[32..64].copy_from_slice(&node.did().0);
+        payload[64..].copy_from_slice(&digest.0);
+        token
+            .holder
+            .verify(uses::AUTH, &payload, proof)
+            .map_err(|error| format!("proof of the token's key: {error}"))?;
+        let token = Arc::new(token);
+        let mut state = self.state();
+        if state.tokens.len() as u64 >= limits::KNOWN_TOKENS_MAX {
+            // Whoever still uses an older one is told to resend it.
+            state.tokens.clear();
+        }
+        state.tokens.insert(digest, Arc::clone(&token));
+        Ok(token)
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // Every change under the lock is a single step, so a poisoned state is a sound one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The admit step's judgement of a request.
+pub(crate) struct Admission {
+    /// Target and caller, or the refusal.
+    pub(crate) outcome: Result<Admitted, Refusal>,
+    /// Whether a token was accepted; until then nothing is logged and no R0 is made.
+    pub(crate) token_accepted: bool,
+    token_digest: Digest,
+}
+
+/// A request that may go on.
+pub(crate) struct Admitted {
+    pub(crate) caller: PublicKey,
+    pub(crate) target: Fqmn,
+    pub(crate) token: Arc<Token>,
+    pattern: String,
+}
+
+impl Admission {
+    /// Judges a request by its origin, whose body need not be there yet.
+    pub(crate) fn judge(
+        node: &Node,
+        proved: &Proved,
+        auth: Option<&Auth>,
+        origin: &Layer,
+        now: u64,
+    ) -> Self {
+        let token_digest = match auth {
+            None => Digest::ZERO,
+            Some(Auth::Known(digest)) => *digest,
+            Some(Auth::Shown { token, .. }) => Digest::of(token),
+        };
+        let token = proved.token(node, auth, now).and_then(|token| {
+            // [ADM-10] An origin whose actor is not the key of `cnf` is refused, though that key signed it.
+            if origin.actor == token.holder { Ok(token) } else { Err(bad_token()) }
+        });
+        match token {
+            Err(refusal) => Self { outcome: Err(refusal), token_accepted: false, token_digest },
+            Ok(token) => Self {
+                outcome: admit(node, token, origin, now),
+                token_accepted: true,
+                token_digest,
+            },
+        }
+    }
+
+    /// Refuses for a reason that showed later, such as a body above the limit.
+    pub(crate) fn refuse(&mut self, refusal: Refusal) {
+        self.outcome = Err(refusal);
+    }
+
+    /// The admit layer.
+    pub(crate) fn layer(&self, node: &Node, proved: &Proved, time: u64, salt: Salt) -> Layer {
+        // [ADM-8] An admit layer MUST carry these; one that passes carries `policies`.
+        let layer = Layer::new(Step::ADMIT, node.key.layer_key().public(), time, salt)
+            .with_public(Field::octet(FieldIndex::CONNECTION_KIND, ConnectionKind::DIRECT.0))
+            .with_public(Field::digest(FieldIndex::EXPORTER_DIGEST, Digest::of(&proved.exporter)))
+            .with_public(Field::digest(FieldIndex::TOKEN_DIGEST, self.token_digest))
+            .with_public(Field::digest(FieldIndex::POLICY_DIGEST, node.policy));
+        match &self.outcome {
+            Ok(admitted) => {
+                layer.with_public(Field::bytes(FieldIndex::POLICIES, admitted.pattern.clone()))
+            }
+            Err(refusal) => refusal.mark(layer),
+        }
+    }
+}
+
+/// The checks of chapter 10 that follow the token's, in their order: `[ADM-9]`.
+fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Admitted, Refusal> {
+    if origin.key(FieldIndex::AUDIENCE) != Some(node.did()) {
+        let detail = format!("this node is {}", node.did());
+        return Err(Refusal::new(Status::WRONG_AUDIENCE, detail));
+    }
+    check_times(origin, now)?;
+    let target = target(origin)?;
+    // [FLD-6] saw to it that `args` is a JSON array within its limits.
+    if target.is_write() && !origin.has(LayerFlags::SIGNED) {
+        let detail = "a write must be signed by its caller";
+        return Err(Refusal::new(Status::BAD_REQUEST, detail));
+    }
+    // [ADM-7] A target that no pattern covers MUST be refused with status 403.
+    let pattern = token.covering(&target).ok_or_else(|| not_covered(&target))?.to_string();
+    let wanted = origin.octet(FieldIndex::JOURNAL).unwrap_or(JournalMode::NONE.0);
+    if wanted > JournalMode::NONE.0 || target.is_write() {
+        let detail = "this node keeps no journal, so it takes neither writes nor journal modes";
+        return Err(Refusal::new(Status::NOT_IMPLEMENTED, detail));
+    }
+    Ok(Admitted { caller: token.holder, target, token, pattern })
+}
+
+fn check_times(origin: &Layer, now: u64) -> Result<(), Refusal> {
+    let id: [u8; 16] = origin.fixed(FieldIndex::MESSAGE_ID).unwrap_or_default();
+    let mut milliseconds = [0; 8];
+    milliseconds[2..].copy_from_slice(&id[..6]);
+    let id_time = u64::from_be_bytes(milliseconds).saturating_mul(1000);
+    // [IDM-3] A node MUST refuse an id whose time is further than `id-window` from its clock.
+    if id_time.abs_diff(now) > limits::ID_WINDOW * MICROSECONDS {
+        let detail = "the time in the message id is too far from this node's clock";
+        return Err(Refusal::new(Status::ID_OUTSIDE_WINDOW, detail));
+    }
+    let not_after = origin.number(FieldIndex::NOT_AFTER).unwrap_or_default();
+    if not_after <= now {
+        return Err(Refusal::new(Status::TOO_LATE, "the request's not-after has passed"));
+    }
+    if not_after - now > limits::NOT_AFTER_MAX * MICROSECONDS {
+        let detail = format!("not-after is more than {} seconds ahead", limits::NOT_AFTER_MAX);
+        return Err(Refusal::new(Status::BAD_REQUEST, detail));
+    }
+    Ok(())
+}
+
+fn target(origin: &Layer) -> Result<Fqmn, Refusal> {
+    let text = origin.text(FieldIndex::TARGET).unwrap_or_default();
+    // [FQN-8] [FQN-9] On the wire `target` is the normal form without arguments, and no sugar.
+    // [PRC-3] An opcode that is not in the table is refused with 400.
+    Fqmn::parse_target(text)
+        .map_err(|error| Refusal::new(error.status(), format!("target: {error}")))
+}
+
+/// The refusal for a target that the token does not cover.
+pub(crate) fn not_covered(target: &Fqmn) -> Refusal {
+    Refusal::new(Status::FORBIDDEN, format!("the token does not cover {}", target.target()))
+}
+
+/// [STA-3] A refusal MUST NOT say on the wire why a token was not accepted.
+fn bad_token() -> Refusal {
+    Refusal::new(Status::TOKEN_INVALID, "the token is not accepted; get a new one")
+}
+
+const NO_SESSION: &str = "no session: create an identity (cmtp id new), then get a token for it \
+                          from this node's operator (cmtpd grant --to DID --scope 0xS:**)";
+const MICROSECONDS: u64 = 1_000_000;

@@ -1,0 +1,87 @@
+//! `cmtpd grant`.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use clap::Args;
+use cmtp_codec::{Pattern, PublicKey, Scope};
+use cmtp_server::{Config, NodeKey};
+
+/// Print a token that lets an identity call targets of this node.
+///
+/// The token is useless without the identity's key. Patterns are targets in which a whole element may be * (one element)
+/// or, at the end, ** (the rest):
+///
+///   cmtpd grant --to did:key:z6Mk… --scope 0xS:echo --scope '0xR:**'
+///   cmtpd grant --to did:key:z6Mk… --scope '0xS:**' --write '0xS:0x001:*' --ttl 5m
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Grant {
+    /// DID of the identity: what `cmtp id show` prints.
+    #[arg(long, value_name = "DID")]
+    to: PublicKey,
+    /// Pattern of targets that may be read; may be repeated.
+    #[arg(long, value_name = "PATTERN", required = true)]
+    scope: Vec<String>,
+    /// Pattern of targets that may be written; may be repeated.
+    #[arg(long, value_name = "PATTERN")]
+    write: Vec<String>,
+    /// How long the token lives: seconds, or with s, m; at most 15m.
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = lifetime)]
+    ttl: Duration,
+    /// The node's data directory [default: ~/.local/share/cmtpd]
+    #[arg(long, value_name = "DIR", env = "CMTPD_DATA")]
+    data: Option<PathBuf>,
+    /// The node's configuration file, for its data directory.
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    config: Option<PathBuf>,
+}
+
+impl Grant {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let data = match (self.data, self.config) {
+            (Some(data), _) => data,
+            (None, Some(config)) => Config::from_file(&config)?.data,
+            (None, None) => Config::default().data,
+        };
+        let key = NodeKey::load_or_create(&data)?;
+        let grant = cmtp_server::Grant {
+            to: self.to,
+            scope: Scope::new(
+                patterns("--scope", &self.scope)?,
+                patterns("--write", &self.write)?,
+            )?,
+            lifetime: self.ttl,
+        };
+        let now =
+            SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+        println!("{}", grant.mint(&key, now.as_secs())?);
+        Ok(())
+    }
+}
+
+fn patterns(flag: &str, texts: &[String]) -> anyhow::Result<Vec<Pattern>> {
+    let parse = |text: &String| {
+        // `--write 0xSW:x` says the same as `--write 0xS:x`; tokens hold the read spelling.
+        let spelled = match text.split_once(':') {
+            Some((opcode, rest)) if flag == "--write" => {
+                format!("{}:{rest}", opcode.strip_suffix('W').unwrap_or(opcode))
+            }
+            _ => text.clone(),
+        };
+        Pattern::parse(&spelled).with_context(|| format!("{flag} {text}"))
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm']) {
+        Some(number) if text.ends_with('m') => (number, 60),
+        Some(number) => (number, 1),
+        None => (text, 1),
+    };
+    let number: u64 =
+        number.parse().map_err(|_| format!("{text}: expected such as 15m or 300s"))?;
+    Ok(Duration::from_secs(number.saturating_mul(unit)))
+}

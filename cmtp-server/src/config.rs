@@ -1,0 +1,289 @@
+//! The node's configuration: one TOML file, checked before anything starts.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+use std::{fs, io};
+
+use cmtp_codec::{Fqmn, FqmnError, Pattern, PatternError, SubjectError, check_subject};
+use cmtp_spec::{binding, limits};
+use serde::Deserialize;
+
+/// What a node is told.
+///
+/// ```
+/// let config = cmtp_server::Config::from_toml(r#"
+///     listen = "127.0.0.1:0"
+///     [names]
+///     "helloworld.mcom" = "0xS:0x001:hello_world"
+///     [[route]]
+///     target = "0xS:0x001:*"
+///     to = "local:hello"
+/// "#)?;
+/// assert_eq!(config.routes.len(), 1);
+/// # Ok::<(), cmtp_server::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// UDP address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where the node's key is kept.
+    pub data: PathBuf,
+    /// How services outside of the process are reached.
+    pub bus: Bus,
+    /// Largest body that is taken from a caller or a service, bytes.
+    pub body_max: u64,
+    /// What names stand for.
+    pub names: BTreeMap<String, Fqmn>,
+    /// Where targets lead; the first that covers a target counts.
+    pub routes: Vec<RouteConfig>,
+}
+
+impl Config {
+    /// The defaults, with a data directory.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, binding::DEFAULT_PORT).into(),
+            data: data.into(),
+            bus: Bus::Local,
+            body_max: limits::BODY_MAX,
+            names: BTreeMap::new(),
+            routes: Vec::new(),
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file, the key and the cure.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
+        Self::from_toml(&text)
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key and the cure.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let file: File = toml::from_str(text)?;
+        let mut config = Self::new(file.data.unwrap_or_else(default_data));
+        config.listen = file.listen.unwrap_or(config.listen);
+        config.body_max = file.body_max.unwrap_or(config.body_max);
+        if let Some(bus) = file.bus {
+            config.bus = bus.parse()?;
+        }
+        for (name, target) in file.names {
+            let target = Fqmn::parse_target(&target)
+                .map_err(|error| ConfigError::Name { name: name.clone(), error })?;
+            config.names.insert(name, target);
+        }
+        config.routes =
+            file.route.into_iter().map(RouteConfig::from_entry).collect::<Result<_, _>>()?;
+        Ok(config)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new(default_data())
+    }
+}
+
+/// How services outside of the process are reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Bus {
+    /// Not at all: only services in the process.
+    Local,
+    /// Over the NATS server at this URL.
+    Nats(String),
+}
+
+impl FromStr for Bus {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        match text.split_once('=') {
+            None if text == "local" => Ok(Self::Local),
+            Some(("nats", url)) if !url.is_empty() => Ok(Self::Nats(url.to_owned())),
+            _ => Err(ConfigError::Bus { bus: text.to_owned() }),
+        }
+    }
+}
+
+/// Where targets lead that a pattern covers.
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// The targets.
+    pub target: Pattern,
+    /// Where they lead.
+    pub to: Destination,
+    /// How long the service has to answer.
+    pub timeout: Duration,
+    /// Names of fields that pass to a plain service as headers, and back.
+    pub headers: Vec<String>,
+}
+
+/// What answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Destination {
+    /// A service in the node's process, by its name.
+    Local(String),
+    /// A plain NATS service: on this subject, or on the one that the target maps to.
+    Nats(Option<String>),
+}
+
+impl RouteConfig {
+    fn from_entry(entry: RouteEntry) -> Result<Self, ConfigError> {
+        let target = Pattern::parse(&entry.target)
+            .map_err(|error| ConfigError::Target { target: entry.target.clone(), error })?;
+        let to = match entry.to.split_once(':') {
+            Some(("local", service)) => Destination::Local(service.to_owned()),
+            Some(("nats", subject)) => {
+                // [NAT-2] A subject MUST NOT begin with `$` or `_INBOX`, nor hold a wildcard.
+                check_subject(subject)
+                    .map_err(|error| ConfigError::Subject { subject: subject.into(), error })?;
+                Destination::Nats(Some(subject.to_owned()))
+            }
+            None if entry.to == "nats" => Destination::Nats(None),
+            _ => return Err(ConfigError::Destination { to: entry.to }),
+        };
+        for header in &entry.headers {
+            if !is_passable(header) {
+                return Err(ConfigError::Header { header: header.clone() });
+            }
+        }
+        let timeout = Duration::from_millis(entry.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS));
+        Ok(Self { target, to, timeout, headers: entry.headers })
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It is no TOML, or has a key that there is not, or a value of another type.
+    #[error("{0}")]
+    Toml(#[from] toml::de::Error),
+    /// Unknown bus.
+    #[error("bus {bus:?}: expected \"local\" or \"nats=URL\", such as nats=nats://127.0.0.1:4222")]
+    Bus {
+        /// What was given.
+        bus: String,
+    },
+    /// A name leads to something that is no target.
+    #[error("names.{name:?}: {error}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with its target.
+        error: FqmnError,
+    },
+    /// A route's pattern.
+    #[error("route target {target:?}: {error}")]
+    Target {
+        /// The pattern.
+        target: String,
+        /// What is wrong with it.
+        error: PatternError,
+    },
+    /// A route's subject.
+    #[error("route subject {subject:?}: {error}")]
+    Subject {
+        /// The subject.
+        subject: String,
+        /// What is wrong with it.
+        error: SubjectError,
+    },
+    /// A route's destination.
+    #[error("route to {to:?}: expected \"local:SERVICE\", \"nats\" or \"nats:SUBJECT\"")]
+    Destination {
+        /// What was given.
+        to: String,
+    },
+    /// A header that must not pass.
+    #[error("route header {header:?}: names are lower case, and nats-* and cmtp-* never pass")]
+    Header {
+        /// The name.
+        header: String,
+    },
+}
+
+/// Whether a field of this name may pass between caller and plain service at all.
+pub(crate) fn is_passable(name: &str) -> bool {
+    // [NAT-3] A name that begins with `nats-` or `cmtp-` MUST NOT be passed in either direction.
+    let reserved = name.starts_with("nats-") || name.starts_with("cmtp-");
+    let is_lower = !name.bytes().any(|byte| byte.is_ascii_uppercase());
+    !reserved && is_lower && cmtp_codec::Name::new(name).is_ok()
+}
+
+fn default_data() -> PathBuf {
+    let home = |variable| std::env::var_os(variable).map(PathBuf::from);
+    home("CMTPD_DATA")
+        .or_else(|| Some(home("XDG_DATA_HOME")?.join("cmtpd")))
+        .or_else(|| Some(home("HOME")?.join(".local/share/cmtpd")))
+        .unwrap_or_else(|| PathBuf::from("cmtpd-data"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    listen: Option<SocketAddr>,
+    data: Option<PathBuf>,
+    bus: Option<String>,
+    body_max: Option<u64>,
+    #[serde(default)]
+    names: BTreeMap<String, String>,
+    #[serde(default)]
+    route: Vec<RouteEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RouteEntry {
+    target: String,
+    to: String,
+    timeout_ms: Option<u64>,
+    #[serde(default)]
+    headers: Vec<String>,
+}
+
+const DEFAULT_TIMEOUT_MS: u64 = limits::SERVICE_DEADLINE * 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_configuration_names_the_culprit() {
+        let table = [
+            ("lisden = \"127.0.0.1:1\"", "lisden"),
+            ("bus = \"kafka\"", "kafka"),
+            ("[names]\na = \"0xZ:b\"", "names.\"a\""),
+            ("[[route]]\ntarget = \"0xS:**\"\nto = \"http:x\"", "http:x"),
+            ("[[route]]\ntarget = \"0xS:**\"\nto = \"nats:$SYS.x\"", "$SYS.x"),
+            // [NAT-3]
+            (
+                "[[route]]\ntarget = \"0xS:**\"\nto = \"nats:x\"\nheaders = [\"nats-msg-id\"]",
+                "nats-msg-id",
+            ),
+        ];
+        for (text, culprit) in table {
+            let error = Config::from_toml(text).map(|_| ()).map_err(|error| error.to_string());
+            assert!(error.as_ref().is_err_and(|text| text.contains(culprit)), "{error:?}");
+        }
+    }
+}

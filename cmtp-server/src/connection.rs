@@ -1,0 +1,133 @@
+//! One connection: control stream, request streams. `cmtp-spec/spec/09-quic.md`.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use cmtp_codec::{Frame, FrameReader};
+use cmtp_spec::{CloseCode, JournalMode, SettingId, StreamType, binding, limits};
+use quinn::{Connection, RecvStream, VarInt};
+
+use crate::admit::Proved;
+use crate::exchange::{self, code};
+use crate::node::Node;
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
+    let mut exporter = [0; 32];
+    let label = binding::EXPORTER_LABEL_AUTH.as_bytes();
+    if connection.export_keying_material(&mut exporter, label, &[]).is_err() {
+        close(&connection, CloseCode::INTERNAL);
+        return;
+    }
+    let proved = Arc::new(Proved::new(exporter));
+    // The control stream stays open as long as the connection: a client that sees it end must close.
+    let control = match open_control(&node, &connection).await {
+        Ok(control) => control,
+        Err(error) => {
+            tracing::debug!(%error, "connection ended before its control stream was written");
+            return;
+        }
+    };
+    let unidirectional = tokio::spawn(accept_unidirectional(connection.clone()));
+    while let Ok((send, recv)) = connection.accept_bi().await {
+        let (node, proved, connection) = (node.clone(), proved.clone(), connection.clone());
+        tokio::spawn(async move {
+            exchange::serve(&node, &proved, send, recv).await;
+            // [QUI-14] A node MUST close a connection that showed too many bad tokens or proofs.
+            if proved.is_exhausted() {
+                close(&connection, CloseCode::AUTH_FAILED);
+            }
+        });
+    }
+    unidirectional.abort();
+    drop(control);
+}
+
+/// [QUI-6] The node MUST open one control stream at once, and send SETTINGS and then KEYS on it.
+async fn open_control(
+    node: &Node,
+    connection: &Connection,
+) -> Result<quinn::SendStream, quinn::WriteError> {
+    let mut send = connection.open_uni().await?;
+    let mut out = BytesMut::new();
+    // A stream type below 64 is a varint of one byte.
+    out.put_uint(StreamType::CONTROL.0, 1);
+    let settings = vec![
+        (SettingId::LAYER_FRAME_MAX, limits::LAYER_FRAME_MAX),
+        (SettingId::BODY_MAX, node.body_max),
+        (SettingId::ID_WINDOW, limits::ID_WINDOW),
+        (SettingId::JOURNAL_MODE, u64::from(JournalMode::NONE.0)),
+    ];
+    Frame::Settings(settings).encode(&mut out);
+    Frame::Keys(node.key.key_list()).encode(&mut out);
+    send.write_all(&out).await?;
+    Ok(send)
+}
+
+async fn accept_unidirectional(connection: Connection) {
+    let mut has_control = false;
+    while let Ok(mut recv) = connection.accept_uni().await {
+        match read_stream_type(&mut recv).await {
+            Some(StreamType::CONTROL) if has_control => {
+                // [QUI-7] A second control stream ends the connection.
+                close(&connection, CloseCode::STREAM_CREATION);
+                return;
+            }
+            Some(StreamType::CONTROL) => {
+                has_control = true;
+                let connection = connection.clone();
+                tokio::spawn(async move {
+                    if let Err(code) = read_control(recv).await {
+                        close(&connection, code);
+                    }
+                });
+            }
+            // [QUI-5] A receiver of an unknown type stops reading it; so it does with one that never said its type.
+            _ => {
+                let _closed = recv.stop(VarInt::from(code(CloseCode::STREAM_CREATION)));
+            }
+        }
+    }
+}
+
+async fn read_stream_type(recv: &mut RecvStream) -> Option<StreamType> {
+    let mut first = [0; 1];
+    recv.read_exact(&mut first).await.ok()?;
+    let mut rest = vec![0; (1 << (first[0] >> 6)) - 1];
+    recv.read_exact(&mut rest).await.ok()?;
+    let value = u64::from(first[0] & 0x3f);
+    Some(StreamType(rest.iter().fold(value, |value, &byte| value << 8 | u64::from(byte))))
+}
+
+/// Reads a client's control stream; what ends it ends the connection with the code that is given back.
+async fn read_control(mut recv: RecvStream) -> Result<(), CloseCode> {
+    let mut reader = FrameReader::default();
+    let mut begun = false;
+    loop {
+        let frame = reader.next_frame().map_err(|error| error.kind.close_code())?;
+        match (frame, begun) {
+            (Some(Frame::Settings(_)), false) => begun = true,
+            // [QUI-7] One that does not begin with SETTINGS, or a second SETTINGS.
+            (Some(Frame::Settings(_)), true) | (Some(_), false) => {
+                return Err(CloseCode::SETTINGS);
+            }
+            // [QUI-6] A client sends no KEYS and no GOAWAY.
+            (Some(_), true) => return Err(CloseCode::UNEXPECTED),
+            (None, _) => match recv.read_chunk(CONTROL_READ_MAX, true).await {
+                Ok(Some(chunk)) => reader.push_bytes(chunk.bytes),
+                // [QUI-7] A control stream that ends.
+                Ok(None) | Err(quinn::ReadError::Reset(_)) => {
+                    return Err(CloseCode::CLOSED_CRITICAL_STREAM);
+                }
+                Err(_connection_lost) => return Ok(()),
+            },
+        }
+    }
+}
+
+fn close(connection: &Connection, reason: CloseCode) {
+    let words = reason.name().unwrap_or_default();
+    connection.close(VarInt::from(code(reason)), words.as_bytes());
+}
+
+const CONTROL_READ_MAX: usize = 4096;

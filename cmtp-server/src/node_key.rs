@@ -1,0 +1,137 @@
+//! The node's secret key, on disk.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use cmtp_codec::{KeyList, PublicKey, SignatureError, SigningKey};
+use data_encoding::HEXLOWER_PERMISSIVE;
+
+/// The node's root key, which stands for every use in its own key list (`cmtp-spec/spec/13-receipts.md`).
+#[derive(Debug)]
+pub struct NodeKey {
+    root: SigningKey,
+}
+
+impl NodeKey {
+    /// A key from its seed; nothing is kept on disk.
+    ///
+    /// # Errors
+    /// [`NodeKeyError::Crypto`].
+    pub fn from_seed(seed: &[u8; 32]) -> Result<Self, NodeKeyError> {
+        Ok(Self { root: SigningKey::from_seed(seed)? })
+    }
+
+    /// Reads the key of the data directory `data`, and makes one where there is none.
+    ///
+    /// # Errors
+    /// [`NodeKeyError`] names the file.
+    pub fn load_or_create(data: &Path) -> Result<Self, NodeKeyError> {
+        let path = data.join(FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => Self::from_seed(&parse(&text).ok_or(NodeKeyError::Malformed { path })?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut seed = [0; 32];
+                aws_lc_rs::rand::fill(&mut seed).map_err(|_no_entropy| SignatureError::Mismatch)?;
+                save(data, &seed)
+                    .map_err(|source| NodeKeyError::Io { path: path.clone(), source })?;
+                Self::from_seed(&seed)
+            }
+            Err(source) => Err(NodeKeyError::Io { path, source }),
+        }
+    }
+
+    /// Who the node is.
+    pub const fn public(&self) -> PublicKey {
+        self.root.public()
+    }
+
+    /// The key list that the node serves.
+    pub fn key_list(&self) -> KeyList {
+        KeyList::sign_single(&self.root)
+    }
+
+    /// The key for layers and R0.
+    pub(crate) const fn layer_key(&self) -> &SigningKey {
+        &self.root
+    }
+
+    /// The key for tokens.
+    pub(crate) const fn token_key(&self) -> &SigningKey {
+        &self.root
+    }
+
+    /// The key for TLS, as PKCS #8.
+    pub(crate) fn tls_pkcs8(&self) -> Result<Vec<u8>, SignatureError> {
+        self.root.to_pkcs8()
+    }
+}
+
+/// Why there is no node key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeKeyError {
+    /// The file can't be read or written.
+    #[error("node key {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file holds something else.
+    #[error("node key {}: not a node key; restore it from a backup, or move it away to make a new node", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The crypto library failed.
+    #[error("node key: {0}")]
+    Crypto(#[from] SignatureError),
+}
+
+fn parse(text: &str) -> Option<[u8; 32]> {
+    let hex = text.trim_end().strip_prefix(HEADER)?;
+    HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok()?.try_into().ok()
+}
+
+/// Temporary file, fsync, rename, fsync of the directory: a crash leaves the old state or the new one.
+fn save(data: &Path, seed: &[u8; 32]) -> io::Result<()> {
+    fs::create_dir_all(data)?;
+    // Created with mode 0600.
+    let mut file = tempfile::NamedTempFile::new_in(data)?;
+    writeln!(file, "{HEADER}{}", HEXLOWER_PERMISSIVE.encode(seed))?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(data.join(FILE))?;
+    fs::File::open(data)?.sync_all()
+}
+
+const FILE: &str = "node.key";
+const HEADER: &str = "cmtp-node-key-v0 ";
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_read_again() {
+        let data = tempfile::tempdir().unwrap();
+        let made = NodeKey::load_or_create(data.path()).unwrap();
+        let read = NodeKey::load_or_create(data.path()).unwrap();
+        assert_eq!(made.public(), read.public());
+        let mode = fs::metadata(data.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_file_that_is_no_key_is_not_overwritten() {
+        let data = tempfile::tempdir().unwrap();
+        fs::write(data.path().join(FILE), "hello").unwrap();
+        let error = NodeKey::load_or_create(data.path()).unwrap_err();
+        assert!(matches!(error, NodeKeyError::Malformed { .. }));
+        assert_eq!(fs::read_to_string(data.path().join(FILE)).unwrap(), "hello");
+    }
+}

@@ -1,0 +1,282 @@
+//! Tokens: minting, and the one check that accepts them. `cmtp-spec/spec/10-admission.md`.
+
+use std::time::Duration;
+
+use cmtp_codec::{Fqmn, Pattern, PublicKey, Scope, SignatureError, TooManyPatterns};
+use cmtp_spec::{binding, limits};
+use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use crate::node_key::NodeKey;
+
+/// What a token is to allow.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Who may use it.
+    pub to: PublicKey,
+    /// Which targets it covers.
+    pub scope: Scope,
+    /// How long it lives; whole seconds count.
+    pub lifetime: Duration,
+}
+
+impl Grant {
+    /// Makes the token, valid from `now` (seconds since 1970).
+    ///
+    /// # Errors
+    /// [`MintError`].
+    pub fn mint(&self, key: &NodeKey, now: u64) -> Result<String, MintError> {
+        let lifetime = self.lifetime.as_secs();
+        // [ADM-4] exp − iat MUST be at most `token-lifetime-max`.
+        if lifetime == 0 || lifetime > limits::TOKEN_LIFETIME_MAX {
+            return Err(MintError::Lifetime { lifetime });
+        }
+        let spell = |patterns: &[Pattern]| patterns.iter().map(Pattern::to_string).collect();
+        let mut id = [0; 16];
+        aws_lc_rs::rand::fill(&mut id).map_err(|_no_entropy| SignatureError::Mismatch)?;
+        let node = key.public().to_string();
+        let claims = Claims {
+            iss: node.clone(),
+            aud: node,
+            sub: self.to.to_string(),
+            iat: now,
+            nbf: now,
+            exp: now + lifetime,
+            jti: BASE64URL_NOPAD.encode(&id),
+            scope: ScopeClaim { read: spell(self.scope.read()), write: spell(self.scope.write()) },
+            cnf: Confirmation { jwk: Jwk::of(&self.to) },
+        };
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.typ = Some(binding::TOKEN_TYPE.to_owned());
+        header.kid = Some(key.token_key().public().multibase());
+        let signer = EncodingKey::from_ed_der(&key.token_key().to_pkcs8()?);
+        let token = jsonwebtoken::encode(&header, &claims, &signer)?;
+        // [ADM-5] The token is at most `token-max` bytes.
+        if token.len() as u64 > limits::TOKEN_MAX { Err(MintError::TooLong) } else { Ok(token) }
+    }
+}
+
+/// Why a token can't be minted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MintError {
+    /// None, or too long a life.
+    #[error("a token lives 1 to {} seconds, not {lifetime}", limits::TOKEN_LIFETIME_MAX)]
+    Lifetime {
+        /// What was asked for, seconds.
+        lifetime: u64,
+    },
+    /// The patterns are too long.
+    #[error(
+        "the token would be longer than {} bytes: use fewer or wider patterns",
+        limits::TOKEN_MAX
+    )]
+    TooLong,
+    /// The crypto library failed.
+    #[error("token: {0}")]
+    Crypto(#[from] SignatureError),
+    /// The JWT library failed.
+    #[error("token: {0}")]
+    Jwt(#[from] jsonwebtoken::errors::Error),
+}
+
+/// A token that was checked: signature, issuer, audience, form. Expiry is asked for at each request.
+#[derive(Clone, Debug)]
+pub(crate) struct Token {
+    pub(crate) holder: PublicKey,
+    scope: Scope,
+    not_before: u64,
+    expires: u64,
+}
+
+impl Token {
+    /// Checks a token that a peer showed; that the peer holds its key is another check.
+    pub(crate) fn verify(token: &[u8], key: &NodeKey) -> Result<Self, TokenError> {
+        // [ADM-5] The token is at most `token-max` bytes.
+        if token.len() as u64 > limits::TOKEN_MAX {
+            return Err(TokenError::TooLong);
+        }
+        let text = std::str::from_utf8(token).map_err(|_not_utf8| TokenError::NotBase64)?;
+        let mut parts = text.split('.');
+        let (Some(header), Some(claims), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(TokenError::NotBase64);
+        };
+        let header = decode_part(header)?;
+        let claims = decode_part(claims)?;
+        decode_part(signature)?;
+        check_header(&header, key)?;
+        check_signature(token, key)?;
+        let claims: Claims =
+            serde_json::from_slice(&claims).map_err(|_foreign_claims| TokenError::Claims)?;
+        claims.check(key)?.into_token()
+    }
+
+    /// Whether the token is valid at `now`, microseconds since 1970.
+    pub(crate) fn is_valid_at(&self, now: u64) -> bool {
+        // [ADM-4] A token is valid while nbf ≤ now < exp, without leeway.
+        (self.not_before..self.expires).contains(&(now / 1_000_000))
+    }
+
+    /// The pattern that covers `target`: `[ADM-7]`.
+    pub(crate) fn covering<'a>(&'a self, target: &'a Fqmn) -> Option<&'a Pattern> {
+        self.scope.covering(target).next()
+    }
+}
+
+/// Why a token is not accepted. Stays in the node: `[STA-3]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TokenError {
+    #[error("too long")]
+    TooLong,
+    #[error("not three parts of canonical base64url")]
+    NotBase64,
+    #[error("the header is not {{alg, typ, kid}} with our values")]
+    Header,
+    #[error("signed by another key")]
+    Signature,
+    #[error("claims are missing, foreign or malformed")]
+    Claims,
+    #[error("issued by, or for, another node")]
+    OtherNode,
+    #[error("cnf is not the key of sub")]
+    Confirmation,
+    #[error("times out of order, or too long a life")]
+    Times,
+    #[error("a scope pattern is malformed, or there are too many")]
+    Scope,
+}
+
+/// [ADM-1] The header has these members and no other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenHeader {
+    alg: String,
+    typ: String,
+    kid: String,
+}
+
+/// [ADM-1] The claims are these and no other.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: String,
+    iat: u64,
+    nbf: u64,
+    exp: u64,
+    jti: String,
+    scope: ScopeClaim,
+    cnf: Confirmation,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScopeClaim {
+    read: Vec<String>,
+    write: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Confirmation {
+    jwk: Jwk,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Jwk {
+    kty: String,
+    crv: String,
+    x: String,
+}
+
+impl Jwk {
+    fn of(key: &PublicKey) -> Self {
+        Self { kty: KEY_TYPE.into(), crv: CURVE.into(), x: BASE64URL_NOPAD.encode(&key.0) }
+    }
+
+    fn key(&self) -> Option<PublicKey> {
+        let bytes = BASE64URL_NOPAD.decode(self.x.as_bytes()).ok()?;
+        (self.kty == KEY_TYPE && self.crv == CURVE)
+            .then_some(PublicKey(bytes.try_into().ok()?))
+            .filter(|key| key.check().is_ok())
+    }
+}
+
+impl Claims {
+    fn check(self, key: &NodeKey) -> Result<Self, TokenError> {
+        let node = key.public().to_string();
+        // [ADM-2] `iss` and `aud` MUST both be the node's DID, `aud` a single text.
+        if self.iss != node || self.aud != node {
+            return Err(TokenError::OtherNode);
+        }
+        // [ADM-4] exp − iat MUST be at most `token-lifetime-max`, and iat ≤ nbf.
+        let lifetime = self.exp.checked_sub(self.iat).ok_or(TokenError::Times)?;
+        if lifetime > limits::TOKEN_LIFETIME_MAX || self.iat > self.nbf {
+            return Err(TokenError::Times);
+        }
+        if self.jti.is_empty() || self.jti.chars().count() > JTI_MAX {
+            return Err(TokenError::Claims);
+        }
+        Ok(self)
+    }
+
+    fn into_token(self) -> Result<Token, TokenError> {
+        let holder = self.cnf.jwk.key().ok_or(TokenError::Confirmation)?;
+        // [ADM-3] The key of `cnf` MUST be the key of `sub`.
+        if self.sub.parse() != Ok(holder) {
+            return Err(TokenError::Confirmation);
+        }
+        let parse = |patterns: Vec<String>| {
+            let parsed = patterns.iter().map(|pattern| Pattern::parse(pattern));
+            parsed.collect::<Result<Vec<_>, _>>().map_err(|_malformed| TokenError::Scope)
+        };
+        let scope = Scope::new(parse(self.scope.read)?, parse(self.scope.write)?)
+            // [ADM-6] A token MUST NOT hold more than `scope-patterns-max` patterns.
+            .map_err(|TooManyPatterns { .. }| TokenError::Scope)?;
+        Ok(Token { holder, scope, not_before: self.nbf, expires: self.exp })
+    }
+}
+
+fn decode_part(part: &str) -> Result<Vec<u8>, TokenError> {
+    // [ADM-5] All three parts MUST be canonical base64url without padding; this decoder refuses stray bits.
+    BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_malformed| TokenError::NotBase64)
+}
+
+fn check_header(header: &[u8], key: &NodeKey) -> Result<(), TokenError> {
+    let header: TokenHeader =
+        serde_json::from_slice(header).map_err(|_foreign_member| TokenError::Header)?;
+    // [ADM-1] Other members, other values, or a `kid` that is not one of its own token keys.
+    if header.alg == binding::TOKEN_ALGORITHM
+        && header.typ == binding::TOKEN_TYPE
+        && header.kid == key.token_key().public().multibase()
+    {
+        Ok(())
+    } else {
+        Err(TokenError::Header)
+    }
+}
+
+fn check_signature(token: &[u8], key: &NodeKey) -> Result<(), TokenError> {
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    // Times, issuer and audience are checked here to the second and to the letter; the library's own checks allow
+    // leeway and lists, so they are switched off rather than relied on.
+    validation.leeway = 0;
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    let verifier = DecodingKey::from_ed_der(&key.token_key().public().0);
+    jsonwebtoken::decode::<serde::de::IgnoredAny>(token, &verifier, &validation)
+        .map(|_claims| ())
+        .map_err(|_bad_signature| TokenError::Signature)
+}
+
+const KEY_TYPE: &str = "OKP";
+const CURVE: &str = "Ed25519";
+/// Characters of a `jti`: chapter 10.
+const JTI_MAX: usize = 64;
