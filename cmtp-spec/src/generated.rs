@@ -22,7 +22,7 @@ crate::registry! {
         UNEXPECTED = 0x03, "unexpected", "A well-formed frame in the wrong place.";
         UNKNOWN_CRITICAL = 0x04, "unknown-critical", "An unknown frame or item of even type.";
         LIMIT_EXCEEDED = 0x05, "limit-exceeded", "A length or a count above its limit.";
-        SETTINGS = 0x06, "settings", "SETTINGS missing, repeated or broken.";
+        SETTINGS = 0x06, "settings", "SETTINGS missing or repeated, or its identifiers out of order.";
         STREAM_CREATION = 0x07, "stream-creation", "A second control stream, or a stream that the peer may not open.";
         CLOSED_CRITICAL_STREAM = 0x08, "closed-critical-stream", "A control stream ended.";
         AUTH_FAILED = 0x09, "auth-failed", "Too many bad tokens or proofs on this connection.";
@@ -324,7 +324,7 @@ pub mod limits {
     pub const SEAL_ITEMS_MAX: u64 = 16;
     /// Layers of a message whose SEAL may carry `heads`, in layers.
     pub const HEADS_MAX: u64 = 2_048;
-    /// A body where SETTINGS says nothing else, in bytes.
+    /// A body, in both directions, where SETTINGS says nothing else, in bytes.
     pub const BODY_MAX: u64 = 16_777_216;
     /// Largest status, in status.
     pub const STATUS_MAX: u64 = 999;
@@ -404,6 +404,8 @@ pub mod binding {
     pub const URL_SCHEME: &str = "cmtp";
     /// UDP port where a URL names none.
     pub const DEFAULT_PORT: u16 = 4433;
+    /// First line of the SEAL item `proof`, before a line feed.
+    pub const TLOG_PROOF_HEADER: &str = "c2sp.org/tlog-proof@v1";
     /// First bytes of the JetStream subject of the audit stream; reserved.
     pub const AUDIT_SUBJECT_PREFIX: &str = "cmtp.audit.";
 }
