@@ -142,7 +142,8 @@ impl Assembler {
     }
 
     fn take_layer(&mut self, layer: Box<Layer>) -> Result<Option<Part>, Kind> {
-        self.admit_link(layer.flags, layer.step)?;
+        self.admit_link(layer.step)?;
+        layer::check_flags(layer.flags, layer.step, self.number)?;
         layer::check_place(layer.step, layer.status, self.number)?;
         if self.source != Source::Stored {
             // [FRM-6] Form 1 MUST NOT stand on a request stream.
@@ -205,8 +206,8 @@ impl Assembler {
             return Err(Kind::Unexpected);
         }
         let core = &redacted.core;
-        self.admit_link(core.flags, core.step)?;
-        layer::check_place(core.step, core.status, self.number)?;
+        // [FRM-11] What its core must have is the chain's to check: else the chain is broken at this layer.
+        self.admit_link(core.step)?;
         if self.number == 0 {
             self.unread = core.flags.0 & LayerFlags::BODY_UNREAD.0 != 0;
         }
@@ -249,13 +250,12 @@ impl Assembler {
     }
 
     /// What holds for a layer and for a core alike.
-    fn admit_link(&mut self, flags: LayerFlags, step: Step) -> Result<(), Kind> {
+    fn admit_link(&mut self, step: Step) -> Result<(), Kind> {
         // [FRM-7] A LAYER or CORE frame MUST NOT come while a layer with a body is open.
         // [QUI-15] A client MUST NOT send a layer other than the origin.
         if self.open.is_some() || self.source == Source::Request && self.number > 0 {
             return Err(Kind::Unexpected);
         }
-        layer::check_flags(flags, step, self.number)?;
         let (count, limit) = match step {
             Step::SEGMENT => (&mut self.segments, limits::SEGMENTS_MAX),
             _ => (&mut self.layers, limits::LAYERS_MAX),

@@ -9,7 +9,7 @@ use crate::error::DecodeErrorKind;
 use crate::frame;
 use crate::hash::Digest;
 use crate::key::{PublicKey, Signature, SignatureError, SigningKey};
-use crate::layer::{self, Layer};
+use crate::layer::Layer;
 use crate::seal;
 
 /// One place of a chain: a layer, or its core where the layer is withheld.
@@ -184,12 +184,11 @@ impl Chain {
     }
 
     fn check_core(&self, core: &Core) -> Result<Core, LinkError> {
-        // [FRM-11] The number of its place, the previous hash, flags and status as chapter 3 allows.
+        // [FRM-11] The number of its place, and the previous layer's hash as `prev`.
         if core.number != self.length || core.prev != self.head {
             return Err(LinkError::ForeignCore);
         }
-        layer::check_flags(core.flags, core.step, core.number)?;
-        layer::check_place(core.step, core.status, core.number)?;
+        core.check()?;
         // [HSH-3] A layer that travels as CORE MUST be hashed as that core.
         Ok(*core)
     }

@@ -8,6 +8,8 @@ use crate::cursor::Cursor;
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::hash::Digest;
 use crate::key::{PublicKey, Signature};
+use crate::layer;
+use crate::varint;
 
 /// A layer as it is hashed. It travels in place of a layer that is withheld as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,21 @@ pub struct Core {
 impl Core {
     /// Bytes of the struct.
     pub const LENGTH: usize = 152;
+
+    /// Checks what a core says, its place in a chain apart.
+    pub(crate) fn check(&self) -> Result<(), DecodeErrorKind> {
+        // [FRM-11] Step, flags, status and time as chapter 3 allows …
+        layer::check_flags(self.flags, self.step, self.number)?;
+        layer::check_place(self.step, self.status, self.number)?;
+        if self.time > varint::MAX {
+            return Err(DecodeErrorKind::TimeTooLarge);
+        }
+        // [FRM-11] … and B zero where the flag `body` is not set.
+        if self.flags.0 & LayerFlags::BODY.0 == 0 && self.body != Digest::ZERO {
+            return Err(DecodeErrorKind::FlagsDisagree);
+        }
+        Ok(())
+    }
 
     /// The struct's bytes.
     pub fn to_bytes(&self) -> [u8; Self::LENGTH] {
@@ -94,7 +111,7 @@ impl RedactedLayer {
             number: cursor.u32()?,
             public_count: cursor.u16()?,
             private_count: cursor.u16()?,
-            time: cursor.time()?,
+            time: cursor.u64()?,
             actor: PublicKey(cursor.array()?),
             fields_root: Digest(cursor.array()?),
             body: Digest(cursor.array()?),

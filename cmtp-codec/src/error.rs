@@ -37,7 +37,7 @@ pub enum DecodeErrorKind {
     /// FRM-4.
     #[error("too many unknown frames")]
     TooManyUnknown,
-    /// FRM-5, FRM-7, FRM-8, QUI-9, QUI-15, QUI-19: a frame in the wrong place.
+    /// FRM-5, FRM-7, FRM-8, FRM-9, QUI-9, QUI-15, QUI-19: a frame in the wrong place.
     #[error("a frame that has no place here")]
     Unexpected,
     /// FRM-6, FRM-9, FRM-18.
@@ -55,7 +55,7 @@ pub enum DecodeErrorKind {
     /// FRM-14.
     #[error("a SEAL needs exactly one of r0 and unlogged; INTERIM needs r0 alone")]
     SealItems,
-    /// FRM-15, FRM-16.
+    /// FRM-15.
     #[error("a SEAL item that must be empty is not, or `heads` has not one hash a layer")]
     ItemPayload,
     /// FRM-16, STO-2.
@@ -73,12 +73,15 @@ pub enum DecodeErrorKind {
     /// LAY-1.
     #[error("layer flags that version 0 does not have")]
     UnknownFlags,
-    /// LAY-2, LAY-3.
+    /// LAY-2, LAY-3, FRM-11, HSH-4.
     #[error("layer flags that must not stand on this layer or not together")]
     FlagsDisagree,
     /// LAY-4.
     #[error("layer 0, and only layer 0, is an origin with status 0")]
     OriginPlace,
+    /// LAY-10.
+    #[error("a step above 65535")]
+    StepTooLarge,
     /// LAY-5.
     #[error("a status above 999")]
     StatusTooLarge,
@@ -105,25 +108,31 @@ pub enum DecodeErrorKind {
     /// FLD-6.
     #[error("the value of one of CMTP's own fields is not of its kind")]
     FieldValue,
-    /// RCP-1.
+    /// RCP-1, RCP-12.
     #[error("keys of a key list are not in ascending order, or there is none")]
     KeyOrder,
     /// RCP-3.
     #[error("journal mode and index of R0 disagree")]
     ReceiptIndex,
-    /// RCP-4: an offset outside of its commit, or an empty commit.
+    /// RCP-14: entry type.
+    #[error("the entry type of R0 is not that of this kind of seal")]
+    ReceiptType,
+    /// RCP-14: entry flag.
+    #[error("the entry flag `async` and R0's mode disagree")]
+    ReceiptFlags,
+    /// RCP-13: an offset outside of its commit, or an empty commit.
     #[error("R0 names a place outside of its commit")]
     ReceiptPlace,
-    /// Chapter 13: a log origin with a character that it must not have, or none.
+    /// RCP-13: a log origin with a character that it must not have, or none.
     #[error("R0 names a log origin that is empty or has a character that it must not have")]
     LogOrigin,
-    /// CNV-4, LIM-1, LIM-2, LAY-7, RCP-6.
+    /// CNV-4, FRM-4, LIM-1, LIM-2, LAY-7, RCP-6, RCP-12, STO-4.
     #[error("a length or a count above its limit")]
     LimitExceeded,
     /// QUI-18, STO-1.
     #[error("the bytes end within a message")]
     EndsEarly,
-    /// STO-1.
+    /// QUI-19, STO-1.
     #[error("bytes follow the SEAL")]
     AfterSeal,
     /// STO-2.
@@ -132,12 +141,12 @@ pub enum DecodeErrorKind {
     /// STO-3.
     #[error("the body is not cut into full BODY frames")]
     BodyCuts,
-    /// Chapter 12.
+    /// STO-10.
     #[error(
         "not a stored CMTP message: it does not begin with the magic bytes 89 43 4d 54 50 0d 0a 1a"
     )]
     BadMagic,
-    /// STO-6.
+    /// FRM-11, STO-6.
     #[error("stored form of another version than 0")]
     UnknownVersion,
 }

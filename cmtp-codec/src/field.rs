@@ -149,6 +149,7 @@ impl Field {
     pub(crate) fn decode(cursor: &mut Cursor<'_>) -> Result<Self, DecodeError> {
         let start = cursor.error(Kind::UnknownIndex).offset;
         let index = FieldIndex(cursor.varint()?);
+        // [LAY-6] A receiver MUST keep and hash a field name that it does not know.
         let name = if index.0 == LITERAL {
             let length = cursor.bounded(limits::FIELD_NAME_MAX)?;
             let literal = cursor.take(length)?;

@@ -230,7 +230,7 @@ impl FqmnError {
     pub const fn status(&self) -> Status {
         match self.kind {
             FqmnErrorKind::TargetTooLong => Status::TARGET_TOO_LONG,
-            // [PRC-3] An opcode that is not in the table MUST be refused with status 400.
+            // [PRC-3] A target that does not begin with an opcode of the table MUST be refused with status 400.
             _ => Status::BAD_REQUEST,
         }
     }
@@ -281,8 +281,10 @@ pub enum FqmnErrorKind {
     /// FQN-5: more opcodes than `target-depth-max`.
     #[error("more than {} opcodes", cmtp_spec::limits::TARGET_DEPTH_MAX)]
     TooDeep,
-    /// FQN-6: the same opcode with the same segment twice.
-    #[error("the same opcode and segment stand twice, which goes round in a circle; take one away")]
+    /// FQN-6: opcodes of one family with the same segment.
+    #[error(
+        "the same kind of opcode and segment stand twice, which goes round in a circle; take one away"
+    )]
     Cycle,
     /// FQN-7: no array, or something around it.
     #[error("arguments are a JSON array with nothing before or after it, such as [\"Dexter\"]")]
@@ -544,6 +546,7 @@ pub(crate) mod tests {
             ("0xS:a:0xS:b:0xS:c:0xS:d", Kind::TooDeep, 18, "FQN-5"),
             // [FQN-6]
             ("0xP:n:0xP:n:0xS:a", Kind::Cycle, 6, "FQN-6"),
+            ("0xP:n:0xPW:n:0xSW:a", Kind::Cycle, 6, "FQN-6"),
             ("0xE:0xS:a:0xS:a", Kind::Cycle, 10, "FQN-6"),
             // [FQN-7]
             ("0xS:a:[1", Kind::ArgsNotJson, 7, "FQN-7"),

@@ -251,6 +251,14 @@ impl FrameReader {
         }
     }
 
+    /// The type of the frame that comes next, once it can be told.
+    pub fn next_type(&self) -> Option<FrameType> {
+        match varint::read(&self.buffer) {
+            varint::Read::Value(value, _) => Some(FrameType(value)),
+            varint::Read::Incomplete | varint::Read::NotMinimal => None,
+        }
+    }
+
     /// Bytes of the stream that were taken so far.
     pub const fn offset(&self) -> u64 {
         self.offset

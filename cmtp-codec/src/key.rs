@@ -1,5 +1,7 @@
 //! Ed25519 keys and signatures, verified strictly: `cmtp-spec/spec/05-signatures.md`.
 
+mod curve;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -24,9 +26,9 @@ impl PublicKey {
         payload: &[u8],
         signature: &Signature,
     ) -> Result<(), SignatureError> {
-        self.check()?;
-        // [SIG-1] [SIG-4] The library refuses S ≥ L, recomputes R without the cofactor and compares encodings; the
-        // vectors hold it to that.
+        self.check_encoding()?;
+        // [SIG-1] [SIG-2] [SIG-4] The library refuses S ≥ L and what is no point, recomputes R without the cofactor and
+        // compares encodings; the vectors hold it to that.
         signature::UnparsedPublicKey::new(&signature::ED25519, &self.0)
             .verify(&signed_bytes(usage, payload), &signature.0)
             .map_err(|aws_lc_rs::error::Unspecified| SignatureError::Mismatch)
@@ -35,13 +37,20 @@ impl PublicKey {
     /// Whether a verifier may use this key at all.
     ///
     /// # Errors
-    /// [`SignatureError::SmallOrder`] or [`SignatureError::NonCanonicalKey`].
+    /// [`SignatureError::SmallOrder`], [`SignatureError::NonCanonicalKey`] or [`SignatureError::NoPoint`].
     pub fn check(&self) -> Result<(), SignatureError> {
+        self.check_encoding()?;
+        // [SIG-2] … or that is no point of the curve.
+        if curve::has_point(&self.0) { Ok(()) } else { Err(SignatureError::NoPoint) }
+    }
+
+    /// What a look at the bytes tells.
+    fn check_encoding(&self) -> Result<(), SignatureError> {
         // [SIG-3] A verifier MUST refuse an A of small order.
         if SMALL_ORDER.contains(&self.0) {
             return Err(SignatureError::SmallOrder);
         }
-        // [SIG-2] A verifier MUST refuse an A whose encoding is not canonical.
+        // [SIG-2] A verifier MUST refuse an A whose encoding is not canonical …
         if NEGATIVE_ZERO.contains(&self.0) || !self.has_canonical_y() {
             return Err(SignatureError::NonCanonicalKey);
         }
@@ -172,6 +181,9 @@ pub enum SignatureError {
     /// A second spelling of a key.
     #[error("the key is not in its canonical encoding")]
     NonCanonicalKey,
+    /// Bytes that stand for no key.
+    #[error("the key is no point of the curve, so that nobody can sign for it")]
+    NoPoint,
     /// The signature is not by this key over these bytes.
     #[error("the signature is not by this key over these bytes")]
     Mismatch,

@@ -94,6 +94,7 @@ impl KeyList {
         let number = cursor.u64()?;
         let at = cursor.error(Kind::LimitExceeded);
         let count = cursor.u8()?;
+        // [RCP-12] `count` MUST be 1 to `keys-max`.
         if u64::from(count) > limits::KEYS_MAX {
             return Err(at);
         }

@@ -248,15 +248,17 @@ impl Layer {
     /// Reads the payload of a LAYER frame; a body, if there is one, comes after it.
     pub(crate) fn decode(payload: &Bytes, base: u64) -> Result<Self, DecodeError> {
         let mut cursor = Cursor::new(payload, base);
-        let step = decode_u16(&mut cursor)?;
-        let flags = LayerFlags(decode_u16(&mut cursor)?);
+        // [LAY-10] A step MUST be below 2^16.
+        let step = decode_u16(&mut cursor, Kind::StepTooLarge)?;
+        let flags = LayerFlags(decode_u16(&mut cursor, Kind::UnknownFlags)?);
         check_known(flags).map_err(|kind| cursor.error(kind))?;
-        let status = Status(decode_u16(&mut cursor)?);
+        let status = Status(decode_u16(&mut cursor, Kind::StatusTooLarge)?);
         let actor = PublicKey(cursor.array()?);
         let time = cursor.varint()?;
         let mut layer = Self { flags, status, ..Self::new(Step(step), actor, time, Salt([0; 16])) };
         let mut own = OwnFields::default();
 
+        // [FLD-3] The order of fields is part of the message: it is kept as it came.
         let count = cursor.bounded(limits::FIELDS_MAX)?;
         layer.public_salt = Salt(cursor.array()?);
         layer.public.reserve_exact(count);
@@ -295,6 +297,7 @@ impl Layer {
         frame::write(FrameType::LAYER, out, |out| self.encode_payload(out));
     }
 
+    /// [CNV-5] An encoder and a decoder MUST be inverse to each other: this writes what [`Layer::decode`] reads, part by part.
     fn encode_payload(&self, out: &mut impl BufMut) {
         varint::write(u64::from(self.step.0), out);
         varint::write(u64::from(self.flags.0), out);
@@ -361,7 +364,7 @@ pub(crate) fn check_place(step: Step, status: Status, number: u32) -> Result<(),
     Ok(())
 }
 
-fn decode_u16(cursor: &mut Cursor<'_>) -> Result<u16, DecodeError> {
-    let kind = cursor.error(Kind::LimitExceeded);
-    u16::try_from(cursor.varint()?).map_err(|_too_large| kind)
+fn decode_u16(cursor: &mut Cursor<'_>, too_large: Kind) -> Result<u16, DecodeError> {
+    let error = cursor.error(too_large);
+    u16::try_from(cursor.varint()?).map_err(|_above_u16| error)
 }

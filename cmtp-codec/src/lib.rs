@@ -32,6 +32,8 @@ mod stored;
 mod subject;
 mod trust;
 mod varint;
+#[cfg(test)]
+mod vectors;
 
 pub use crate::assemble::{Assembler, Part, Source};
 pub use crate::chain::{Chain, Link, LinkError};

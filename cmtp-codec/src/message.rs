@@ -10,7 +10,7 @@ use crate::keylist::KeyList;
 use crate::layer::Layer;
 use crate::process::{self, ProcessError, StepTaken};
 use crate::receipt::ReceiptError;
-use crate::seal::Seal;
+use crate::seal::{self, Seal};
 use crate::trust::{Unverified, Verified};
 
 /// A whole exchange: origin, answer, seals.
@@ -160,7 +160,13 @@ pub enum Deviation {
         /// The layer's number.
         layer: usize,
     },
-    /// PRC-8.
+    /// PRC-8: no target in `resolved`.
+    #[error("layer {layer}: it does not say what the name stands for")]
+    Unresolved {
+        /// The layer's number.
+        layer: usize,
+    },
+    /// PRC-8: a read became a write.
     #[error("layer {layer}: a read was resolved to a write")]
     BecameWrite {
         /// The layer's number.
@@ -240,6 +246,9 @@ pub enum Fault {
     /// R0 names another opcode or id than the origin.
     #[error("R0 is for another request than the origin's")]
     OtherRequest,
+    /// R0 of an interim seal that is not for a segment, or the reverse.
+    #[error("R0 is for another kind of entry than this seal's")]
+    EntryType,
     /// R0.
     #[error(transparent)]
     Receipt(ReceiptError),
@@ -278,15 +287,16 @@ fn replay(message: &Message) -> Result<Vec<Digest>, Invalid> {
             return Err(at(Fault::OtherHead));
         }
         heads.push(hash);
-        while let Some((covered, seal)) =
-            interims.next_if(|(covered, _)| *covered == chain.length())
-        {
+    }
+    // [STO-7] The place of a fault is the first layer whose signature or core does not fit, else the interim seal.
+    for (number, head) in (1..).zip(&heads) {
+        while let Some((covered, seal)) = interims.next_if(|(covered, _)| *covered == number) {
             let at = |fault| Invalid { place: Place::Interim(*covered), fault };
             // [HSH-5] A receiver MUST compute the hash of every interim seal.
-            if chain.interim_seal(&seal.key) != seal.hash {
+            if seal::interim_hash(&seal.key, number, *head) != seal.hash {
                 return Err(at(Fault::OtherSeal));
             }
-            check_receipt(message, seal, *covered).map_err(at)?;
+            check_receipt(message, seal, *covered, true).map_err(at)?;
         }
     }
     let at_seal = |fault| Invalid { place: Place::Seal, fault };
@@ -297,12 +307,16 @@ fn replay(message: &Message) -> Result<Vec<Digest>, Invalid> {
     if chain.seal(&message.seal.key) != message.seal.hash {
         return Err(at_seal(Fault::OtherSeal));
     }
-    check_receipt(message, &message.seal, chain.length()).map_err(at_seal)?;
+    check_receipt(message, &message.seal, chain.length(), false).map_err(at_seal)?;
     Ok(heads)
 }
 
-fn check_receipt(message: &Message, seal: &Seal, layers: u32) -> Result<(), Fault> {
+fn check_receipt(message: &Message, seal: &Seal, layers: u32, interim: bool) -> Result<(), Fault> {
     let Some(receipt) = &seal.receipt else { return Ok(()) };
+    // [RCP-14] The entry type of an INTERIM MUST be `segment`, that of a SEAL another.
+    if receipt.is_for_interim() != interim {
+        return Err(Fault::EntryType);
+    }
     // [RCP-4] Where the origin is not withheld, opcode and message id MUST be those of its fields.
     if let Some(origin) = message.origin()
         && (target_opcode(origin) != receipt.opcode
@@ -344,11 +358,15 @@ fn judge(
             return Err(at_seal(Fault::ForeignKey));
         }
     }
-    // [RCP-9] An origin that names another audience, unless a forward layer stands in the message.
+    // [RCP-9] An origin that names another audience, unless it was forwarded, or refused for just that.
     let forwarded = message.links.iter().any(|link| link.step() == Step::FORWARD);
+    let refused = message
+        .links
+        .last()
+        .is_some_and(|last| last.step() == Step::ADMIT && last.status() == Status::WRONG_AUDIENCE);
     if let Some(origin) = message.origin()
         && origin.key(FieldIndex::AUDIENCE) != Some(*root)
-        && !forwarded
+        && !(forwarded || refused)
     {
         return Err(Invalid { place: Place::Layer(0), fault: Fault::OtherAudience });
     }
@@ -374,12 +392,16 @@ fn check_order(message: &Message) -> Result<(), Deviation> {
 fn check_names(message: &Message) -> Result<(), Deviation> {
     let Some(opcode) = message.opcode() else { return Ok(()) };
     for (layer, link) in message.links.iter().enumerate() {
-        let resolved = link.layer().and_then(|layer| layer.text(FieldIndex::RESOLVED));
-        let Some(target) = resolved.and_then(|text| Fqmn::parse_target(text).ok()) else {
+        let Link::Layer(resolve) = link else { continue };
+        if resolve.step != Step::RESOLVE || resolve.refuses() {
             continue;
-        };
-        // [PRC-8] Where the origin's target is a read, `resolved` MUST be a read, too.
-        if link.step() == Step::RESOLVE && process::check_resolved(opcode, &target).is_err() {
+        }
+        // [PRC-8] A resolve layer with a status below 400 MUST carry `resolved`, a target …
+        let resolved = resolve.text(FieldIndex::RESOLVED);
+        let target = resolved.and_then(|text| Fqmn::parse_target(text).ok());
+        let target = target.ok_or(Deviation::Unresolved { layer })?;
+        // [PRC-8] … where the origin's target is a read, that MUST be a read, too.
+        if process::check_resolved(opcode, &target).is_err() {
             return Err(Deviation::BecameWrite { layer });
         }
     }

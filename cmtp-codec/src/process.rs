@@ -37,11 +37,10 @@ impl StepTaken {
 ///
 /// The first layer that does not fit.
 pub fn check_process(opcode: Opcode, steps: &[StepTaken]) -> Result<(), ProcessError> {
-    // [PRC-3] A process check of a message whose target has an opcode that is not in the table fails.
-    let process = opcode.process().ok_or(ProcessError::UnknownOpcode(opcode))?;
+    let Some(process) = opcode.process() else { return check_no_opcode(opcode, steps) };
     let (graph, start) = Graph::of(process);
-    // [PRC-2] Where the last layer is an admit layer with a status of 400 or more, the origin MAY be unsigned.
-    let excused = steps.last().is_some_and(|last| last.step == Step::ADMIT && last.refuses());
+    // [PRC-2] Where layer 1 is the last one and an admit layer that refuses, the origin MAY be unsigned.
+    let excused = matches!(steps, [_, admit] if admit.step == Step::ADMIT && admit.refuses());
 
     let mut walk = Walk::new(&graph);
     walk.enter(start);
@@ -57,11 +56,9 @@ pub fn check_process(opcode: Opcode, steps: &[StepTaken]) -> Result<(), ProcessE
                 unsigned = true;
                 continue;
             }
-            walk.enter(*next);
             // [PRC-1] … or a beginning of it whose last layer has a status of 400 or more.
-            if taken.refuses() {
-                walk.enter(*stop);
-            }
+            // [PRC-10] After such a layer a layer other than `check` MUST NOT follow.
+            walk.enter(if taken.refuses() { *stop } else { *next });
         }
         if walk.states.is_empty() {
             return Err(if unsigned {
@@ -105,7 +102,9 @@ pub fn check_resolved(origin: Opcode, resolved: &Fqmn) -> Result<(), BecameWrite
 #[non_exhaustive]
 pub enum ProcessError {
     /// PRC-3.
-    #[error("no process is known for opcode {0}")]
+    #[error(
+        "opcode {0} has no process; a target without a known opcode is refused by admit, and nothing follows"
+    )]
     UnknownOpcode(Opcode),
     /// PRC-1: a layer that no path of the grammar has.
     #[error("layer {layer} is {step}, where {expected} could stand")]
@@ -198,6 +197,22 @@ impl BecameWrite {
     /// The status with which a node refuses the request.
     pub const fn status(&self) -> Status {
         Status::WRITE_FORM_REQUIRED
+    }
+}
+
+/// Checks a message whose opcode has no process.
+fn check_no_opcode(opcode: Opcode, steps: &[StepTaken]) -> Result<(), ProcessError> {
+    // [PRC-3] Its opcode number is 0, and its process is an origin and an admit layer with a status of 400 or more.
+    match steps {
+        [origin, admit]
+            if opcode == NO_OPCODE
+                && origin.step == Step::ORIGIN
+                && admit.step == Step::ADMIT
+                && admit.refuses() =>
+        {
+            Ok(())
+        }
+        _ => Err(ProcessError::UnknownOpcode(opcode)),
     }
 }
 
@@ -333,6 +348,9 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// The opcode number of a message whose target does not begin with an opcode of the table.
+const NO_OPCODE: Opcode = Opcode(0);
+
 /// The state that a graph begins with and a process ends in.
 const DONE: StateId = 0;
 
@@ -383,6 +401,9 @@ mod tests {
             (Opcode::EW, "origin+ admit publish commit:200"),
             (Opcode::EW, "origin+ admit dispatch serve:200 commit"),
             (Opcode::CW, "origin+ admit propose commit:200"),
+            // [PRC-3]
+            (NO_OPCODE, "origin admit:400"),
+            (NO_OPCODE, "origin+ admit:401"),
             // [PRC-2]
             (Opcode::SW, "origin admit:401"),
             (Opcode::SW, "origin+ admit:403"),
@@ -427,7 +448,12 @@ mod tests {
             ),
             (Opcode::S, "origin admit serve commit", "layer 3 is commit, where segment could stand".into()),
             (Opcode::A, "origin admit assemble serve", "layer 3 is serve, where nothing could stand".into()),
-            (Opcode::S, "origin admit:403 origin", format!("layer 2 is origin, where {work} could stand")),
+            // [PRC-10]
+            (
+                Opcode::S,
+                "origin admit:403 serve",
+                "layer 2 is serve, where nothing could stand".into(),
+            ),
             (
                 Opcode::SW,
                 "origin+ admit serve:200",
@@ -483,7 +509,7 @@ mod tests {
             ),
             (Opcode::S, "origin admit segment/complete", format!("layer 2 is segment, where {work} could stand")),
             // [PRC-3]
-            (Opcode(0x7777), "origin admit serve", "no process is known for opcode 0x7777".into()),
+            (Opcode(0x7777), "origin admit serve", "opcode 0x7777 has no process; a target without a known opcode is refused by admit, and nothing follows".into()),
         ];
         for (opcode, words, message) in table {
             let error = check(opcode, words).unwrap_err();
@@ -491,7 +517,19 @@ mod tests {
             let named = message.split_whitespace().nth(1).and_then(|word| word.parse().ok());
             assert_eq!(error.layer(), named.unwrap_or(0));
         }
-        assert_eq!(check(Opcode(0x7777), "origin").unwrap_err().rule(), "PRC-3");
+        // [PRC-3]
+        let table = [
+            (NO_OPCODE, ""),
+            (NO_OPCODE, "origin"),
+            (NO_OPCODE, "origin admit:200"),
+            (NO_OPCODE, "origin serve:400"),
+            (NO_OPCODE, "origin admit:400 serve:400"),
+            (Opcode(0x7777), "origin admit:400"),
+        ];
+        for (opcode, words) in table {
+            assert_eq!(check(opcode, words), Err(ProcessError::UnknownOpcode(opcode)), "{words}");
+        }
+        assert_eq!(ProcessError::UnknownOpcode(NO_OPCODE).rule(), "PRC-3");
     }
 
     #[test]
@@ -563,11 +601,12 @@ mod tests {
             Some(taken)
                 if taken.step == wanted && (!signed || excused || taken.flags.0 & 1 == 1) =>
             {
-                let mut ends = Ends::at(at + 1);
-                if taken.status.0 >= 400 {
-                    ends.stopped.insert(at + 1);
+                // [PRC-10]
+                let Ends { whole, stopped } = Ends::at(at + 1);
+                match taken.status.0 {
+                    400.. => Ends { whole: stopped, stopped: whole },
+                    _ => Ends { whole, stopped },
                 }
-                ends
             }
             _ => Ends::default(),
         };
@@ -605,7 +644,7 @@ mod tests {
         match process {
             Process::Step(step) | Process::Signed(step) => out.push(StepTaken {
                 step: *step,
-                status: [Status::NONE, Status::OK, Status::NONE, Status::NOT_FOUND][choose(4)],
+                status: [Status::NONE, Status::OK, Status::NONE, Status::CREATED][choose(4)],
                 flags: LayerFlags(u16::from(matches!(process, Process::Signed(_)))),
             }),
             Process::Seq(parts) => parts.iter().for_each(|part| sentence(part, choices, out)),
@@ -649,7 +688,7 @@ mod tests {
                     _ => steps.truncate(layer),
                 }
             }
-            let excused = steps.last().is_some_and(|last| last.step == Step::ADMIT && last.status.0 >= 400);
+            let excused = steps.len() == 2 && steps[1].step == Step::ADMIT && steps[1].status.0 >= 400;
             // [PRC-1] [PRC-2]
             let Ends { whole, stopped } = ends(process, &steps, 0, excused);
             let fits = whole.contains(&steps.len()) || stopped.contains(&steps.len());

@@ -148,6 +148,11 @@ impl Receipt {
         }
     }
 
+    /// Whether the entry is one for an interim seal.
+    pub(crate) fn is_for_interim(&self) -> bool {
+        self.entry_type == EntryType::SEGMENT
+    }
+
     /// The index of the entry in the log, where the receipt names one.
     pub fn index(&self) -> Option<u64> {
         self.statement.first_index?.checked_add(u64::from(self.offset))
@@ -158,6 +163,7 @@ impl Receipt {
         let length = cursor.u8()?;
         let log_origin = cursor.take(usize::from(length))?;
         let is_printable = |&byte: &u8| byte.is_ascii_graphic() && byte != b'+';
+        // [RCP-13] The log origin MUST be of 1 to `log-origin-max` of these bytes, `offset` less than `count`.
         if log_origin.is_empty() || !log_origin.iter().all(is_printable) {
             return Err(Kind::LogOrigin.at(base));
         }
@@ -167,7 +173,7 @@ impl Receipt {
         let mode = JournalMode(cursor.u8()?);
         let time = cursor.time()?;
         let merge_delay = cursor.u32()?;
-        // [RCP-3] In modes `none` and `async` first index MUST be 2^64 − 1; in `wal` it MUST be another number.
+        // [RCP-3] In mode `wal` first index MUST NOT be 2^64 − 1; in every other mode it MUST be.
         let names_index = first_index != NO_INDEX;
         if names_index != (mode == JournalMode::WAL) {
             return Err(cursor.error(Kind::ReceiptIndex));
@@ -176,6 +182,10 @@ impl Receipt {
         let entry_type = EntryType(cursor.u8()?);
         let opcode = Opcode(cursor.u16()?);
         let entry_flags = EntryFlags(cursor.u16()?);
+        // [RCP-14] The entry flag `async` MUST be set in mode `async`, and in no other.
+        if (entry_flags.0 & EntryFlags::ASYNC.0 != 0) != (mode == JournalMode::ASYNC) {
+            return Err(cursor.error(Kind::ReceiptFlags));
+        }
         let message_id = cursor.array()?;
         let at = cursor.error(Kind::ReceiptPlace);
         let offset = cursor.u32()?;

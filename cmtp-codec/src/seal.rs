@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes};
 
-use cmtp_spec::{SealItemType, limits, tags};
+use cmtp_spec::{SealItemType, binding, limits, tags};
 
 use crate::cursor::Cursor;
 use crate::error::{DecodeError, DecodeErrorKind as Kind};
@@ -78,6 +78,10 @@ impl Seal {
         if seal.receipt.is_some() == seal.unlogged {
             return Err(Kind::SealItems.at(base));
         }
+        // [RCP-14] The entry type of an INTERIM MUST be `segment`, that of a SEAL another.
+        if seal.receipt.as_ref().is_some_and(Receipt::is_for_interim) {
+            return Err(Kind::ReceiptType.at(base));
+        }
         Ok(seal)
     }
 
@@ -91,6 +95,10 @@ impl Seal {
         // [FRM-14] INTERIM MUST carry `r0` and no other known item.
         if seal.receipt.is_none() || seal != bare {
             return Err(Kind::SealItems.at(base));
+        }
+        // [RCP-14] The entry type of an INTERIM MUST be `segment`.
+        if !seal.receipt.as_ref().is_some_and(Receipt::is_for_interim) {
+            return Err(Kind::ReceiptType.at(base));
         }
         Ok(seal)
     }
@@ -112,7 +120,7 @@ impl Seal {
             if count > limits::SEAL_ITEMS_MAX {
                 return Err(Kind::LimitExceeded.at(start.offset));
             }
-            let length = cursor.bounded(limits::SEAL_FRAME_MAX)?;
+            let length = cursor.bounded(length_limit(item))?;
             let at = cursor.error(Kind::ItemPayload).offset;
             let value = cursor.take(length)?;
             seal.take_item(item, &value, at)?;
@@ -128,7 +136,7 @@ impl Seal {
             SealItemType::BODY_UNREAD => self.body_unread = empty(value, at)?,
             SealItemType::KEYS => self.keys = Some(KeyList::decode(value, at)?),
             SealItemType::HEADS => self.heads = Some(decode_heads(value, at)?),
-            SealItemType::PROOF => self.proof = Some(value.clone()),
+            SealItemType::PROOF => self.proof = Some(check_proof(value, at)?),
             // [FRM-13] A receiver MUST skip an unknown item of odd type.
             unknown if unknown.0 % 2 == 1 => self.skipped = true,
             _ => return Err(Kind::UnknownItem.at(at)),
@@ -171,9 +179,26 @@ impl Seal {
     }
 }
 
+const fn length_limit(item: SealItemType) -> u64 {
+    match item {
+        SealItemType::KEYS => limits::KEYS_FRAME_MAX,
+        _ => limits::SEAL_FRAME_MAX,
+    }
+}
+
 fn empty(value: &[u8], at: u64) -> Result<bool, DecodeError> {
     // [FRM-15] `unlogged`, `recorded` and `body-unread` MUST be empty.
     if value.is_empty() { Ok(true) } else { Err(Kind::ItemPayload.at(at)) }
+}
+
+fn check_proof(value: &Bytes, at: u64) -> Result<Bytes, DecodeError> {
+    let header = binding::TLOG_PROOF_HEADER;
+    let rest = std::str::from_utf8(value).ok().and_then(|proof| proof.strip_prefix(header));
+    // [FRM-15] `proof` MUST be UTF-8 and begin with the line `c2sp.org/tlog-proof@v1`.
+    match rest {
+        Some(rest) if rest.starts_with('\n') => Ok(value.clone()),
+        _ => Err(Kind::ItemPayload.at(at)),
+    }
 }
 
 fn decode_heads(value: &[u8], at: u64) -> Result<Vec<Digest>, DecodeError> {

@@ -24,6 +24,7 @@ impl Unverified<Message> {
             return Err(nowhere(Kind::LimitExceeded.at(0)));
         }
         let magic = binding::STORED_MAGIC;
+        // [STO-10] A file that does not begin with the magic bytes MUST be refused.
         let rest = file.strip_prefix(&magic).ok_or(nowhere(Kind::BadMagic.at(0)))?;
         let after_magic = magic.len() as u64;
         let header = match varint::read(rest) {
@@ -99,7 +100,12 @@ fn read_frames(frames: Bytes, base: u64) -> Result<Message, StoredError> {
     let (mut links, mut interims, mut sealed) = (Vec::new(), Vec::new(), None);
     loop {
         let start = reader.offset();
-        let place = Some(Place::Layer(assembler.number()));
+        let place = match reader.next_type() {
+            Some(FrameType::SEAL) => Place::Seal,
+            Some(FrameType::INTERIM) => Place::Interim(assembler.number()),
+            _ => Place::Layer(assembler.number()),
+        };
+        let place = Some(place);
         let frame = reader.next_frame().map_err(|error| StoredError { error, place })?;
         let here = |kind: Kind| StoredError { error: kind.at(start), place };
         // [STO-2] It MUST NOT hold unknown frames.
@@ -107,12 +113,7 @@ fn read_frames(frames: Bytes, base: u64) -> Result<Message, StoredError> {
             return Err(here(Kind::UnknownInFile));
         }
         let Some(frame) = frame else { break };
-        let is_seal = matches!(frame.frame_type(), FrameType::SEAL);
-        let part = assembler.take(frame).map_err(|kind| {
-            let place = if is_seal { Some(Place::Seal) } else { place };
-            StoredError { error: kind.at(start), place }
-        })?;
-        match part {
+        match assembler.take(frame).map_err(here)? {
             Some(Part::Link(link)) => links.push(*link),
             Some(Part::Interim(seal)) => interims.push((assembler.number(), *seal)),
             Some(Part::Seal(seal)) => sealed = Some(*seal),
@@ -129,5 +130,18 @@ fn read_frames(frames: Bytes, base: u64) -> Result<Message, StoredError> {
         Some(_) if reader.is_within_frame() => Err(at_end(Kind::AfterSeal)),
         Some(seal) => Ok(Message { links, interims, seal }),
         None => Err(at_end(Kind::EndsEarly)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_above_the_limit_is_refused_unread() {
+        // [STO-4]
+        let length = usize::try_from(limits::STORED_MAX + 1).unwrap_or(usize::MAX);
+        let file = Unverified::<Message>::from_stored(vec![0; length]);
+        assert_eq!(file.map_err(|error| error.error.kind), Err(Kind::LimitExceeded));
     }
 }

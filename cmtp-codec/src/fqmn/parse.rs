@@ -11,7 +11,7 @@ use nom::sequence::terminated;
 use nom::{Err, IResult, Parser};
 use serde_json::value::RawValue;
 
-use super::{FqmnError, FqmnErrorKind as Kind, OPCODE_PREFIX};
+use super::{FqmnError, FqmnErrorKind as Kind, OPCODE_PREFIX, read_form};
 
 /// Parts a text before its arguments, which begin at the first element whose first byte is `[`, and says where.
 pub(super) fn split_args(text: &str) -> (&str, Option<(usize, &str)>) {
@@ -155,11 +155,12 @@ fn check_structure(elements: &[&str]) -> Result<Opcode, FqmnError> {
                 return Err(Kind::TooDeep.at(offset));
             }
             let own = own_segment(opcode, number, elements).map_err(|kind| kind.at(offset))?;
-            // [FQN-6] An FQMN MUST NOT hold the same opcode with the same directly following segment twice.
-            if own.is_some() && opcodes.contains(&(opcode, own)) {
+            // [FQN-6] An FQMN MUST NOT hold two opcodes of one family with the same directly following segment.
+            let family = read_form(opcode);
+            if own.is_some() && opcodes.contains(&(family, own)) {
                 return Err(Kind::Cycle.at(offset));
             }
-            opcodes.push((opcode, own));
+            opcodes.push((family, own));
         } else if number == 0 {
             // [FQN-9] A node MUST NOT accept sugar on the wire: neither names nor the older spelling begin so.
             return Err(Kind::NoOpcode.at(0));
@@ -169,7 +170,7 @@ fn check_structure(elements: &[&str]) -> Result<Opcode, FqmnError> {
         }
         offset += element.len() + 1;
     }
-    opcodes.first().map(|&(opcode, _)| opcode).ok_or(Kind::NoOpcode.at(0))
+    elements.first().and_then(|first| Opcode::from_name(first)).ok_or(Kind::NoOpcode.at(0))
 }
 
 /// The segment that directly follows the opcode at `number`; none where an opcode may stand there and does, or where
