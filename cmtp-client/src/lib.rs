@@ -1,1 +1,70 @@
-//! CMTP client.
+//! CMTP client: calls nodes, and proves to itself what they answered.
+//!
+//! It connects to a node over QUIC, decides whether it is the node that was meant, sends requests and verifies every
+//! answer whole before it hands anything of it out. It never executes anything, never retries a request by itself (but for
+//! a token that the node asks to see again), and never calls authentic what the node's key does not vouch for.
+//!
+//! Start from [`Client`] (which has an [`Identity`] and a token), [`Connection`] and [`Request`]; an [`Answer`] comes back.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::Arc;
+//!
+//! use cmtp_client::{Client, ClientConfig, Home, Identity, Request, Trust};
+//! use cmtp_codec::Fqmn;
+//!
+//! let identity = Identity::load(&Home::from_env()?)?.ok_or("make one: cmtp id new")?;
+//! let token = Some(std::env::var("CMTP_TOKEN")?);
+//! let client = Client::new(ClientConfig { token, ..ClientConfig::new(Arc::new(identity)) })?;
+//! let node = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK".parse()?;
+//! let connection =
+//!     client.connect("192.0.2.7:4433".parse()?, "node.example", Trust::Pinned(node)).await?;
+//!
+//! let target = Fqmn::from_sugar("helloworld.mcom")?.with_words(["Dexter"])?;
+//! let answer = connection.call(Request::new(target)).await?;
+//! std::fs::write("answer.cmtp", answer.to_saved().to_stored())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is kept can be judged later and offline: [`tree`] and [`json`] show a message, whoever stands for which part of it.
+
+mod answer;
+mod call;
+mod client;
+mod clock;
+mod close;
+mod connection;
+mod control;
+mod exchange;
+mod home;
+mod identity;
+mod json;
+mod known_nodes;
+mod render;
+mod request;
+mod salvage;
+#[cfg(test)]
+mod testing;
+mod tls;
+mod token;
+mod trust;
+mod url;
+mod value;
+
+pub use crate::answer::{Answer, BadAnswer};
+pub use crate::call::CallError;
+pub use crate::client::{Client, ClientConfig, ConnectError};
+pub use crate::connection::Connection;
+pub use crate::control::{ControlError, Settings};
+pub use crate::home::{Existing, Home, HomeError, write_whole};
+pub use crate::identity::{Identity, IdentityError};
+pub use crate::json::json;
+pub use crate::known_nodes::{KnownNode, KnownNodes, KnownNodesError};
+pub use crate::render::{Style, tree, untrusted_tree};
+pub use crate::request::{PrepareError, PreparedRequest, Request};
+pub use crate::salvage::salvage;
+pub use crate::tls::TlsError;
+pub use crate::token::{Token, TokenError};
+pub use crate::trust::{Trust, TrustedBy, Untrusted};
+pub use crate::url::{NodeUrl, UrlError};

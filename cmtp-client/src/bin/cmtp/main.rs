@@ -1,3 +1,83 @@
-//! The command line.
+//! `cmtp`: calls CMTP nodes, and judges what they answered.
 
-fn main() {}
+mod call;
+mod connect;
+mod exit;
+mod header;
+mod id;
+mod inspect;
+mod terminal;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::exit::{Exit, Outcome};
+
+/// Call CMTP nodes, and judge what they answered.
+///
+/// Every request is signed by your identity; every answer comes as a chain of layers that the node
+/// sealed, and is verified before anything of it is shown.
+#[derive(Parser)]
+#[command(version, after_long_help = AFTER)]
+struct Cmtp {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Call(call::Call),
+    #[command(subcommand)]
+    Id(id::Id),
+    Inspect(inspect::Inspect),
+    Verify(verify::Verify),
+    /// Print completions for a shell.
+    ///
+    ///   cmtp completions bash > ~/.local/share/bash-completion/completions/cmtp
+    #[command(verbatim_doc_comment)]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+const AFTER: &str = "\
+First steps:
+  cmtp id new                                   make an identity; prints its DID
+  cmtpd grant --to DID --scope '0xS:**'         what the node's operator runs; prints a token
+  export CMTP_TOKEN=…
+  cmtp call cmtp://127.0.0.1:4433/0xS:echo --data hello
+
+Environment:
+  CMTP_HOME    directory of identity and known nodes [default: ~/.config/cmtp]
+  CMTP_TOKEN   token for `call`
+  NO_COLOR     if set, no colours
+
+Exit codes:
+  0  success
+  1  an answer with a status of 400 or more
+  2  usage
+  3  transport or trust: no connection, or not the node that was meant
+  4  verification failed; the layer is named
+  5  consistent, but nothing ties it to a trusted node";
+
+fn main() -> ExitCode {
+    let outcome = match Cmtp::parse().command {
+        Command::Call(call) => call.run(),
+        Command::Id(id) => id.run(),
+        Command::Inspect(inspect) => inspect.run(),
+        Command::Verify(verify) => verify.run(),
+        Command::Completions { shell } => completions(shell),
+    };
+    exit::report(outcome)
+}
+
+fn completions(shell: Shell) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cmtp::command(), "cmtp", &mut script);
+    terminal::write_out(&script)?;
+    Ok(Exit::Success)
+}

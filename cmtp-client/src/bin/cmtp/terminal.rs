@@ -1,0 +1,75 @@
+//! What goes to the terminal, and what comes from standard input.
+
+use std::env;
+use std::io::{self, IsTerminal, Read, Write};
+
+use anyhow::Context;
+use cmtp_client::Style;
+
+/// Colours where `stream` is a terminal and nobody asked for none (<https://no-color.org>).
+pub(crate) fn style(stream: &impl IsTerminal) -> Style {
+    let no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if stream.is_terminal() && !no_colour { Style::Coloured } else { Style::Plain }
+}
+
+/// Writes to standard output; a reader that went away is no error.
+pub(crate) fn write_out(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("standard output"),
+    }
+}
+
+/// Writes a line to standard output.
+pub(crate) fn write_line(text: &str) -> anyhow::Result<()> {
+    write_out(format!("{text}\n").as_bytes())
+}
+
+/// All of standard input, up to `max` bytes.
+pub(crate) fn read_in(max: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin()
+        .lock()
+        .take(max.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .context("standard input")?;
+    if bytes.len() as u64 > max {
+        anyhow::bail!("standard input has more than {max} bytes");
+    }
+    Ok(bytes)
+}
+
+/// A file, up to `max` bytes.
+pub(crate) fn read_file(path: &str, max: u64) -> anyhow::Result<Vec<u8>> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)?.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().with_context(|| path.to_owned())?;
+    if bytes.len() as u64 > max {
+        anyhow::bail!("{path} has more than {max} bytes");
+    }
+    Ok(bytes)
+}
+
+/// What a person answers to a yes-or-no question; `None` where nobody can be asked.
+pub(crate) fn ask(question: &str) -> Option<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return None;
+    }
+    eprint!("{question} [y/N] ");
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).ok()?;
+    Some(matches!(line.trim(), "y" | "Y" | "yes"))
+}
+
+/// A peer's text without what a terminal takes for a command.
+pub(crate) fn printable(text: &str) -> String {
+    let escape = |character: char| match character {
+        '"' | '\'' | '\\' => character.to_string(),
+        _ => character.escape_debug().to_string(),
+    };
+    text.chars().map(escape).collect()
+}

@@ -1,0 +1,272 @@
+//! Where connections begin.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use cmtp_codec::PublicKey;
+use cmtp_spec::{CloseCode, limits};
+use quinn::{Endpoint, TransportConfig, VarInt};
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::CertificateDer;
+
+use crate::clock;
+use crate::close;
+use crate::connection::{Connection, Established};
+use crate::control::{Control, ControlError};
+use crate::exchange::AnswerLimits;
+use crate::identity::Identity;
+use crate::tls::{self, NodeVerifier, TlsError};
+use crate::token::{Token, TokenError};
+use crate::trust::{Trust, Untrusted};
+
+/// How a [`Client`] calls.
+#[derive(Clone)]
+pub struct ClientConfig {
+    /// Who calls.
+    pub identity: Arc<Identity>,
+    /// What the caller shows, granted to that identity; without one a node answers 511.
+    pub token: Option<String>,
+    /// Bytes that one body of an answer may have.
+    pub body_max: u64,
+    /// Bytes that a whole answer may have; all of it is held in memory.
+    pub answer_max: u64,
+}
+
+impl ClientConfig {
+    /// Calls as `identity`, without a token, with room for the protocol's largest body and some layers more.
+    pub const fn new(identity: Arc<Identity>) -> Self {
+        Self { identity, token: None, body_max: limits::BODY_MAX, answer_max: ANSWER_MAX }
+    }
+}
+
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("identity", &self.identity)
+            .field("token", &self.token.as_ref().map(|_secret| "…"))
+            .field("body_max", &self.body_max)
+            .field("answer_max", &self.answer_max)
+            .finish()
+    }
+}
+
+/// A caller: opens connections to nodes.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+///
+/// use cmtp_client::{Client, ClientConfig, Identity, Request, Trust};
+/// use cmtp_codec::Fqmn;
+///
+/// let identity = Arc::new(Identity::ephemeral()?);
+/// let client = Client::new(ClientConfig { token: None, ..ClientConfig::new(identity) })?;
+/// let connection =
+///     client.connect("127.0.0.1:4433".parse()?, "localhost", Trust::FirstUse).await?;
+/// let answer = connection.call(Request::new(Fqmn::parse("0xS:echo")?)).await?;
+/// println!("{}", answer.status());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Client {
+    identity: Arc<Identity>,
+    token: Option<Token>,
+    limits: AnswerLimits,
+    provider: Arc<CryptoProvider>,
+    authorities: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
+    endpoints: Mutex<Endpoints>,
+    /// The highest key list number seen of each node: `[RCP-2]`.
+    numbers: Mutex<HashMap<PublicKey, u64>>,
+}
+
+/// Sockets, one for each address family, opened when first needed.
+#[derive(Debug, Default)]
+struct Endpoints {
+    v4: Option<Endpoint>,
+    v6: Option<Endpoint>,
+}
+
+impl Client {
+    /// A client that has no connection yet.
+    ///
+    /// # Errors
+    /// [`TokenError`] where the token is none.
+    pub fn new(config: ClientConfig) -> Result<Self, TokenError> {
+        let ClientConfig { identity, token, body_max, answer_max } = config;
+        Ok(Self {
+            identity,
+            token: token.as_deref().map(Token::new).transpose()?,
+            limits: AnswerLimits { body_max, answer_max },
+            provider: Arc::new(aws_lc_rs::default_provider()),
+            authorities: OnceLock::new(),
+            endpoints: Mutex::default(),
+            numbers: Mutex::default(),
+        })
+    }
+
+    /// Connects to the node at `address`, whose certificate is for `host` where authorities are asked.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: nobody answers, the peer does not speak CMTP, or it is not the node that `trust` means.
+    pub async fn connect(
+        &self,
+        address: SocketAddr,
+        host: &str,
+        trust: Trust,
+    ) -> Result<Connection, ConnectError> {
+        let established = self.establish(address, host, trust);
+        let established = tokio::time::timeout(CONNECT_TIMEOUT, established).await;
+        let established = established.map_err(|_elapsed| ConnectError::TimedOut { address })??;
+        Connection::new(established, self.identity.clone(), self.token.as_ref(), self.limits)
+    }
+
+    /// Waits until the ends of all connections are sent: call it before the process ends.
+    pub async fn close(&self) {
+        let endpoints = {
+            let endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+            [endpoints.v4.clone(), endpoints.v6.clone()]
+        };
+        for endpoint in endpoints.into_iter().flatten() {
+            endpoint.close(close::varint(CloseCode::NO_ERROR), b"");
+            endpoint.wait_idle().await;
+        }
+    }
+
+    async fn establish(
+        &self,
+        address: SocketAddr,
+        host: &str,
+        trust: Trust,
+    ) -> Result<Established, ConnectError> {
+        let verifier = Arc::new(self.verifier(address, trust));
+        let crypto = tls::quic_config(self.provider.clone(), verifier.clone())?;
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(Arc::new(transport()));
+        let quic = self.endpoint(address)?.connect_with(config, address, host)?.await?;
+        let (control, settings, keys) = match Control::open(&quic).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                error.close(&quic);
+                return Err(error.into());
+            }
+        };
+        let identity = quic.peer_identity();
+        let chain =
+            identity.and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
+        let certificate = verifier.certificate(chain.as_ref().and_then(|chain| chain.first()));
+        let root = keys.root;
+        let seen = self.numbers().get(&root).copied();
+        match trust.decide(keys, certificate, seen, clock::now()) {
+            Ok((keys, trusted_by)) => {
+                self.numbers().insert(root, keys.number);
+                Ok(Established { quic, control, settings, keys, trusted_by })
+            }
+            Err(error) => {
+                quic.close(close::varint(CloseCode::UNTRUSTED), b"");
+                Err(error.into())
+            }
+        }
+    }
+
+    fn verifier(&self, address: SocketAddr, trust: Trust) -> NodeVerifier {
+        let asks = match trust {
+            Trust::Authorities => true,
+            // No authority vouches for a loopback address, and reading them all takes time.
+            Trust::FirstUse => !address.ip().is_loopback(),
+            Trust::Pinned(_) | Trust::Known { .. } => false,
+        };
+        let system = || tls::system_authorities(self.provider.clone());
+        let authorities = if asks { self.authorities.get_or_init(system).clone() } else { None };
+        NodeVerifier::new(&self.provider, authorities, matches!(trust, Trust::Authorities))
+    }
+
+    fn endpoint(&self, address: SocketAddr) -> Result<Endpoint, ConnectError> {
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let (slot, any): (_, SocketAddr) = match address {
+            SocketAddr::V4(_) => (&mut endpoints.v4, (Ipv4Addr::UNSPECIFIED, 0).into()),
+            SocketAddr::V6(_) => (&mut endpoints.v6, (Ipv6Addr::UNSPECIFIED, 0).into()),
+        };
+        if let Some(endpoint) = slot {
+            return Ok(endpoint.clone());
+        }
+        let endpoint = Endpoint::client(any).map_err(ConnectError::Socket)?;
+        *slot = Some(endpoint.clone());
+        Ok(endpoint)
+    }
+
+    fn numbers(&self) -> std::sync::MutexGuard<'_, HashMap<PublicKey, u64>> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No socket could be opened here.
+    #[error("no UDP socket can be opened here: {0}")]
+    Socket(#[source] io::Error),
+    /// TLS can't be configured.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The address or the name is none that can be called.
+    #[error("the address can't be called: {0}")]
+    Address(#[from] quinn::ConnectError),
+    /// Nobody answers, or who answers speaks something else.
+    #[error("no connection: {0}")]
+    Connection(#[from] quinn::ConnectionError),
+    /// Nobody answers in time.
+    #[error("nobody answers at {address}; is the node running there?")]
+    TimedOut {
+        /// The address that was called.
+        address: SocketAddr,
+    },
+    /// The peer does not begin as a node does.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The peer is not the node that was meant.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    /// TLS gave no exporter value.
+    #[error("the connection has no TLS exporter value")]
+    NoExporter,
+}
+
+impl ConnectError {
+    /// Whether the same may work later: nobody answered, or the connection was lost.
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Socket(_) | Self::Connection(_) | Self::TimedOut { .. } => true,
+            Self::Control(error) => error.is_retryable(),
+            Self::Tls(_) | Self::Address(_) | Self::Untrusted(_) | Self::NoExporter => false,
+        }
+    }
+}
+
+fn transport() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    // [QUI-4] A node MUST NOT open bidirectional streams.
+    transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
+    transport.max_concurrent_uni_streams(VarInt::from_u32(NODE_STREAMS));
+    transport.max_idle_timeout(Some(IDLE_TIMEOUT.into()));
+    // A node answers a slow service for up to `service-deadline` seconds, in which nothing else may be said.
+    transport.keep_alive_interval(Some(KEEP_ALIVE));
+    transport
+}
+
+/// Four of the largest bodies: layers and several bodies of an answer fit, and a client's memory stays bounded.
+const ANSWER_MAX: u64 = 4 * limits::BODY_MAX;
+/// With quinn's first guess of 333 ms for a round trip, lost first packets are sent again after about 1 and 3 seconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Two lost PINGs leave time for a third before `idle-timeout`.
+const KEEP_ALIVE: Duration = Duration::from_secs(limits::IDLE_TIMEOUT / 4);
+/// The control stream, and some of types that are not known yet.
+const NODE_STREAMS: u32 = 8;
+/// `idle-timeout` of chapter 15, in the milliseconds that QUIC counts.
+const IDLE_TIMEOUT: VarInt = VarInt::from_u32(limits::IDLE_TIMEOUT as u32 * 1_000);

@@ -1,0 +1,524 @@
+//! A connection to one node: `cmtp-spec/spec/09-quic.md`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cmtp_codec::{Digest, KeyList, PublicKey, Verified};
+use cmtp_spec::{CloseCode, Status, binding, limits, remedies};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::answer::{Answer, Expected};
+use crate::call::CallError;
+use crate::client::ConnectError;
+use crate::clock;
+use crate::close;
+use crate::control::{Control, Settings};
+use crate::exchange::{AnswerLimits, Exchange};
+use crate::identity::Identity;
+use crate::request::{PrepareError, PreparedRequest, Request};
+use crate::token::{Credentials, Token};
+use crate::trust::TrustedBy;
+
+/// A connection to a node that is trusted. Calls on it run side by side; dropping it closes it.
+///
+/// ```no_run
+/// # async fn example(connection: cmtp_client::Connection) -> Result<(), Box<dyn std::error::Error>> {
+/// use cmtp_client::Request;
+/// use cmtp_codec::Fqmn;
+///
+/// let answer = connection.call(Request::new(Fqmn::parse("0xS:echo")?).body("hi")).await?;
+/// println!("{}: {:?}", answer.status(), answer.body());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Connection {
+    quic: quinn::Connection,
+    identity: Arc<Identity>,
+    settings: Settings,
+    keys: Verified<KeyList>,
+    trusted_by: TrustedBy,
+    exporter: Digest,
+    credentials: Option<Credentials>,
+    /// Whether the node answered on this connection, so that it knows the token by its digest.
+    answered: AtomicBool,
+    limits: AnswerLimits,
+    goaway: watch::Receiver<Option<u64>>,
+    watcher: JoinHandle<()>,
+}
+
+/// What a handshake led to.
+#[derive(Debug)]
+pub(crate) struct Established {
+    pub(crate) quic: quinn::Connection,
+    pub(crate) control: Control,
+    pub(crate) settings: Settings,
+    pub(crate) keys: Verified<KeyList>,
+    pub(crate) trusted_by: TrustedBy,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        established: Established,
+        identity: Arc<Identity>,
+        token: Option<&Token>,
+        limits: AnswerLimits,
+    ) -> Result<Self, ConnectError> {
+        let Established { quic, control, settings, keys, trusted_by } = established;
+        let exporter = exporter_value(&quic)?;
+        let credentials =
+            token.map(|token| Credentials::new(token, &identity, &exporter, &keys.root));
+        let (sender, goaway) = watch::channel(None);
+        let watcher = tokio::spawn(control.watch(quic.clone(), sender));
+        Ok(Self {
+            quic,
+            identity,
+            settings,
+            keys,
+            trusted_by,
+            exporter: Digest::of(&exporter),
+            credentials,
+            answered: AtomicBool::new(false),
+            limits,
+            goaway,
+            watcher,
+        })
+    }
+
+    /// Who the node is: its root key.
+    pub fn node(&self) -> PublicKey {
+        self.keys.root
+    }
+
+    /// The node's key list.
+    pub const fn keys(&self) -> &Verified<KeyList> {
+        &self.keys
+    }
+
+    /// What made the node trusted.
+    pub const fn trusted_by(&self) -> TrustedBy {
+        self.trusted_by
+    }
+
+    /// What the node said of itself.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Sends a request and waits for its verified answer.
+    ///
+    /// A refusal by the node is an answer. To send the same bytes again after an error, use [`Connection::prepare`] and
+    /// [`Connection::send`].
+    ///
+    /// # Errors
+    /// [`CallError`]; where [`CallError::is_outcome_unknown`], a write may have had its effect.
+    pub async fn call(&self, request: Request) -> Result<Answer, CallError> {
+        self.send(&self.prepare(request)?).await
+    }
+
+    /// Makes the origin of a request to this node: from here on its bytes stand.
+    ///
+    /// # Errors
+    /// [`PrepareError`].
+    pub fn prepare(&self, request: Request) -> Result<PreparedRequest, PrepareError> {
+        request.prepare(&self.identity, self.node(), clock::now())
+    }
+
+    /// Sends a request whose bytes stand, perhaps not for the first time, and waits for its verified answer.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub async fn send(&self, request: &PreparedRequest) -> Result<Answer, CallError> {
+        let patience = request.not_after().saturating_sub(clock::now());
+        let patience = Duration::from_micros(patience).saturating_add(GRACE);
+        match tokio::time::timeout(patience, self.send_patiently(request)).await {
+            Ok(answer) => answer,
+            // Dropping the exchange has told the node.
+            Err(_elapsed) => Err(CallError::TimedOut),
+        }
+    }
+
+    async fn send_patiently(&self, request: &PreparedRequest) -> Result<Answer, CallError> {
+        let answered = self.answered.load(Ordering::Relaxed);
+        let answer = match &self.credentials {
+            None => self.exchange(request, None).await?,
+            // [QUI-10] AUTH with token and proof on every request stream until the node's first answer.
+            Some(credentials) if !answered => {
+                self.exchange(request, Some(credentials.shown())).await?
+            }
+            Some(credentials) => {
+                // [QUI-10] From then on it SHOULD send the digest alone.
+                let answer = self.exchange(request, Some(credentials.known())).await?;
+                // [QUI-11] A client sends form 1 and the same request once more then, and only once.
+                if answer.status() == Status::TOKEN_INVALID
+                    && answer.remedy() == Some(remedies::RESEND_TOKEN.0)
+                {
+                    self.exchange(request, Some(credentials.shown())).await?
+                } else {
+                    answer
+                }
+            }
+        };
+        self.answered.store(true, Ordering::Relaxed);
+        Ok(answer)
+    }
+
+    async fn exchange(
+        &self,
+        request: &PreparedRequest,
+        auth: Option<Bytes>,
+    ) -> Result<Answer, CallError> {
+        // [QUI-22] After GOAWAY a client MUST NOT open request streams on this connection.
+        if self.goaway.borrow().is_some() {
+            return Err(CallError::GoingAway);
+        }
+        // [QUI-4] Each exchange is one bidirectional stream that the client opens.
+        let mut exchange = Exchange::new(self.quic.open_bi().await?);
+        // [IDM-6] The same origin bytes, whether sent before or not.
+        let received = exchange.run(auth, request.origin(), self.limits).await?;
+        let expected = Expected {
+            root: self.node(),
+            keys: &self.keys,
+            exporter: self.exporter,
+            token: self.credentials.as_ref().map_or(Digest::ZERO, Credentials::digest),
+        };
+        expected.judge(received, request).map_err(|error| {
+            exchange.reset(CloseCode::BAD_CHAIN);
+            CallError::Bad(error)
+        })
+    }
+
+    /// Waits until the node takes no more requests on this connection, by its own word or because the connection is over.
+    pub async fn going_away(&self) {
+        let mut goaway = self.goaway.clone();
+        // Where the sender is gone the control stream is, and the connection with it.
+        let _over = goaway.wait_for(Option::is_some).await;
+    }
+
+    /// Ends the connection. Calls that still run end with an error.
+    pub fn close(&self) {
+        self.watcher.abort();
+        self.quic.close(close::varint(CloseCode::NO_ERROR), b"");
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // The watcher holds the connection, too, which would keep it open.
+        self.close();
+    }
+}
+
+/// E of chapter 9.
+fn exporter_value(connection: &quinn::Connection) -> Result<[u8; 32], ConnectError> {
+    let mut value = [0; 32];
+    let label = binding::EXPORTER_LABEL_AUTH.as_bytes();
+    // The library's error says nothing more than that there is no value.
+    connection
+        .export_keying_material(&mut value, label, b"")
+        .map_err(|_no_value| ConnectError::NoExporter)?;
+    Ok(value)
+}
+
+/// How long after a request's not-after its answer may still come: what a node gives a client for its origin, too.
+const GRACE: Duration = Duration::from_secs(limits::HEADER_TIMEOUT);
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use cmtp_codec::{Auth, DecodeErrorKind, Field, Fqmn, Frame, KeyList};
+    use cmtp_spec::{FieldIndex, LayerFlags};
+
+    use super::*;
+    use crate::answer::BadAnswer;
+    use crate::client::{Client, ClientConfig};
+    use crate::testing::{FakeConnection, FakeNode, NODE, Sample, keys, settings, signing_key};
+    use crate::trust::{Trust, Untrusted};
+
+    fn client(token: Option<&str>) -> Client {
+        let identity = Arc::new(Identity::from_seed(&[2; 32]).unwrap());
+        let token = token.map(str::to_owned);
+        Client::new(ClientConfig { token, ..ClientConfig::new(identity) }).unwrap()
+    }
+
+    async fn connect(client: &Client, node: &FakeNode) -> Result<Connection, ConnectError> {
+        client.connect(node.address(), "localhost", Trust::FirstUse).await
+    }
+
+    fn listen() -> FakeNode {
+        FakeNode::listen(NODE, binding::ALPN)
+    }
+
+    fn request() -> Request {
+        Request::new(Fqmn::parse("0xS:echo").unwrap()).body("hello")
+    }
+
+    /// Answers the next request with what `bytes` makes of a good answer.
+    async fn answer(
+        node: &FakeConnection,
+        sample: &Sample,
+        bytes: impl FnOnce(Bytes) -> Bytes,
+    ) -> Option<Auth> {
+        let mut request = node.request().await;
+        request.send.write_all(&bytes(sample.frames(&request.origin))).await.unwrap();
+        request.send.finish().unwrap();
+        request.auth
+    }
+
+    #[tokio::test]
+    async fn a_call_is_one_stream_and_needs_no_token() {
+        // [QUI-4] [QUI-6] [QUI-9]
+        let (client, node) = (client(None), listen());
+        let (connection, greeted) = tokio::join!(connect(&client, &node), node.greet());
+        let (connection, (peer, _control)) = (connection.unwrap(), greeted);
+        assert_eq!(connection.node(), signing_key(NODE).public());
+        assert_eq!(connection.trusted_by(), TrustedBy::FirstUse);
+        let sample = peer.answer();
+        let (called, auth) =
+            tokio::join!(connection.call(request()), answer(&peer, &sample, |bytes| bytes));
+        assert_eq!(auth, None);
+        assert_eq!(called.unwrap().body().as_deref(), Some(&b"hello"[..]));
+        drop(connection);
+        assert_eq!(peer.close_code().await, CloseCode::NO_ERROR);
+    }
+
+    #[tokio::test]
+    async fn a_token_is_shown_until_the_first_answer_and_once_more_on_demand() {
+        // [QUI-10] [QUI-11] [IDM-6]
+        let (client, node) = (client(Some("t")), listen());
+        let (connection, greeted) = tokio::join!(connect(&client, &node), node.greet());
+        let (connection, (peer, _control)) = (connection.unwrap(), greeted);
+        let token = Digest::of(b"t");
+        let good = Sample { token, ..peer.answer() };
+        let resend = Sample {
+            refused: true,
+            status: Status::TOKEN_INVALID,
+            remedy: remedies::RESEND_TOKEN.0,
+            unlogged: true,
+            ..good.clone()
+        };
+        let (first, auth) =
+            tokio::join!(connection.call(request()), answer(&peer, &good, |bytes| bytes));
+        assert!(first.unwrap().is_success());
+        assert!(matches!(auth, Some(Auth::Shown { .. })));
+
+        let script = async {
+            let mut seen = Vec::new();
+            for sample in [&resend, &good] {
+                let mut request = peer.request().await;
+                request.send.write_all(&sample.frames(&request.origin)).await.unwrap();
+                request.send.finish().unwrap();
+                seen.push((request.auth, request.origin));
+            }
+            seen
+        };
+        let (second, seen) = tokio::join!(connection.call(request()), script);
+        assert!(second.unwrap().is_success());
+        assert_eq!(seen[0].0, Some(Auth::Known(token)));
+        assert!(matches!(seen[1].0, Some(Auth::Shown { .. })));
+        assert_eq!(seen[0].1, seen[1].1);
+
+        let script = async {
+            answer(&peer, &resend, |bytes| bytes).await;
+            answer(&peer, &resend, |bytes| bytes).await;
+        };
+        let (third, ()) = tokio::join!(connection.call(request()), script);
+        assert_eq!(third.unwrap().status(), Status::TOKEN_INVALID);
+    }
+
+    #[tokio::test]
+    async fn a_control_stream_that_breaks_a_rule_ends_the_connection() {
+        // [QUI-6] [QUI-7] [QUI-8]
+        let table = [
+            (vec![keys()], CloseCode::SETTINGS),
+            (vec![settings(), settings()], CloseCode::SETTINGS),
+            (vec![settings(), Frame::Goaway(0)], CloseCode::UNEXPECTED),
+            (vec![settings(), keys(), settings()], CloseCode::SETTINGS),
+        ];
+        let (client, node) = (client(None), listen());
+        for (frames, code) in table {
+            let script = async {
+                let peer = node.accept().await;
+                let _control = peer.control(&frames).await;
+                peer.close_code().await
+            };
+            let connect = async {
+                // Kept open until the node was told, so that dropping it is not what tells it.
+                let connection = connect(&client, &node).await;
+                if let Ok(connection) = &connection {
+                    connection.quic.closed().await;
+                }
+            };
+            let ((), told) = tokio::join!(connect, script);
+            assert_eq!(told, code, "{frames:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn control_streams_end_with_the_connection_and_are_one() {
+        // [QUI-5] [QUI-7]
+        let (client, node) = (client(None), listen());
+        let (connection, greeted) = tokio::join!(connect(&client, &node), node.greet());
+        let (_connection, (peer, mut control)) = (connection.unwrap(), greeted);
+        control.finish().unwrap();
+        assert_eq!(peer.close_code().await, CloseCode::CLOSED_CRITICAL_STREAM);
+
+        let (connection, greeted) = tokio::join!(connect(&client, &node), node.greet());
+        let (_connection, (peer, _control)) = (connection.unwrap(), greeted);
+        let mut unknown = peer.quic.open_uni().await.unwrap();
+        unknown.write_all(&[0x21]).await.unwrap();
+        assert!(unknown.stopped().await.unwrap().is_some());
+        assert!(peer.quic.close_reason().is_none());
+        let _second = peer.control(&[settings()]).await;
+        assert_eq!(peer.close_code().await, CloseCode::STREAM_CREATION);
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_told_that_it_is_not_trusted() {
+        // [QUI-3]
+        let (client, node) = (client(None), FakeNode::listen(9, binding::ALPN));
+        let script = async {
+            let (peer, _control) = node.greet().await;
+            peer.close_code().await
+        };
+        let (connection, told) = tokio::join!(connect(&client, &node), script);
+        let foreign = Untrusted::ForeignCertificate { node: signing_key(NODE).public() };
+        assert!(matches!(connection, Err(ConnectError::Untrusted(error)) if error == foreign));
+        assert_eq!(told, CloseCode::UNTRUSTED);
+    }
+
+    #[tokio::test]
+    async fn another_protocol_is_no_connection() {
+        // [QUI-1]
+        let (client, node) = (client(None), FakeNode::listen(NODE, "h3"));
+        let (connection, ()) = tokio::join!(connect(&client, &node), node.fail());
+        let error = connection.unwrap_err();
+        assert!(matches!(error, ConnectError::Connection(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_hold_is_not_handed_out() {
+        // [QUI-18] [QUI-19] [QUI-20]
+        let (client, node) = (client(None), listen());
+        let (connection, greeted) = tokio::join!(connect(&client, &node), node.greet());
+        let (connection, (peer, _control)) = (connection.unwrap(), greeted);
+        let good = peer.answer();
+        let cut = |bytes: Bytes| bytes.slice(..bytes.len() - 1);
+        let (lost, _) = tokio::join!(connection.call(request()), answer(&peer, &good, cut));
+        let lost = lost.unwrap_err();
+        assert!(matches!(lost, CallError::Lost) && lost.is_retryable(), "{lost}");
+        // [QUI-23]
+        assert!(lost.is_outcome_unknown());
+
+        let twice = |bytes: Bytes| [&bytes[..], &bytes[..]].concat().into();
+        let (more, _) = tokio::join!(connection.call(request()), answer(&peer, &good, twice));
+        let Err(CallError::Malformed { error, .. }) = more else { unreachable!("{more:?}") };
+        assert_eq!(error.kind, DecodeErrorKind::AfterSeal);
+
+        let flip = |bytes: Bytes| {
+            let mut bytes = bytes.to_vec();
+            let at = bytes.windows(5).position(|window| window == b"hello").unwrap();
+            bytes[at] = b'j';
+            bytes.into()
+        };
+        let (changed, _) = tokio::join!(connection.call(request()), answer(&peer, &good, flip));
+        assert!(matches!(changed, Err(CallError::Bad(BadAnswer::Invalid(_)))), "{changed:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_come_before_the_body_was_sent() {
+        // [QUI-17]
+        let (client, node) = (client(None), listen());
+        let (connection, greeted) = tokio::join!(connect(&client, &node), node.greet());
+        let (connection, (peer, _control)) = (connection.unwrap(), greeted);
+        let target = Fqmn::parse("0xS:echo").unwrap();
+        let prepared = connection.prepare(Request::new(target).body(vec![7; 8_000_000])).unwrap();
+        let script = async {
+            let (mut send, mut recv) = peer.streams().await;
+            recv.stop(close::varint(CloseCode::REFUSED)).unwrap();
+            let refusal = Sample {
+                refused: true,
+                status: Status::BODY_TOO_LARGE,
+                unread: true,
+                ..peer.answer()
+            };
+            send.write_all(&refusal.frames(prepared.origin())).await.unwrap();
+            send.finish().unwrap();
+        };
+        let (refused, ()) = tokio::join!(connection.send(&prepared), script);
+        let refused = refused.unwrap();
+        assert_eq!(refused.status(), Status::BODY_TOO_LARGE);
+        assert!(refused.replay().message.origin().unwrap().has(LayerFlags::BODY_UNREAD));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_dropped_is_cancelled() {
+        // [QUI-8]
+        let (client, node) = (client(None), listen());
+        let (connection, greeted) = tokio::join!(connect(&client, &node), node.greet());
+        let (connection, (peer, _control)) = (connection.unwrap(), greeted);
+        let arrived = async {
+            let (send, mut recv) = peer.streams().await;
+            recv.read_to_end(1_000_000).await.unwrap();
+            send
+        };
+        let send = tokio::select! {
+            called = connection.call(request()) => unreachable!("{called:?}"),
+            send = arrived => send,
+        };
+        assert_eq!(send.stopped().await.unwrap(), Some(close::varint(CloseCode::CANCELLED)));
+    }
+
+    #[tokio::test]
+    async fn after_goaway_no_request_is_sent() {
+        // [QUI-22]
+        let (client, node) = (client(None), listen());
+        let (connection, greeted) = tokio::join!(connect(&client, &node), node.greet());
+        let (connection, (_peer, mut control)) = (connection.unwrap(), greeted);
+        let mut goaway = bytes::BytesMut::new();
+        Frame::Goaway(0).encode(&mut goaway);
+        control.write_all(&goaway).await.unwrap();
+        connection.going_away().await;
+        let error = connection.call(request()).await.unwrap_err();
+        assert!(matches!(error, CallError::GoingAway) && !error.is_outcome_unknown());
+    }
+
+    #[tokio::test]
+    async fn a_key_list_number_never_falls_for_one_client() {
+        // [RCP-2]
+        let (client, node) = (client(None), listen());
+        let root = signing_key(NODE);
+        let newer = KeyList::sign(&root, 1, KeyList::sign_single(&root).keys);
+        let script = async {
+            let peer = node.accept().await;
+            (peer.control(&[settings(), Frame::Keys(newer)]).await, peer)
+        };
+        let (connection, _first) = tokio::join!(connect(&client, &node), script);
+        assert_eq!(connection.unwrap().keys().number, 1);
+        let (older, _second) = tokio::join!(connect(&client, &node), node.greet());
+        let error = older.unwrap_err();
+        assert!(
+            matches!(error, ConnectError::Untrusted(Untrusted::OldKeys { seen: 1, shown: 0 })),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_unknown_status_counts_by_its_class() {
+        // [STA-4]
+        let (client, node) = (client(None), listen());
+        let (connection, greeted) = tokio::join!(connect(&client, &node), node.greet());
+        let (connection, (peer, _control)) = (connection.unwrap(), greeted);
+        for (status, success) in [(Status(299), true), (Status(499), false), (Status(599), false)] {
+            let refused = !success;
+            let sample = Sample { status, refused, ..peer.answer() };
+            let request = request().field(Field::bytes(FieldIndex::ACCEPT, "*/*"));
+            let (called, _) =
+                tokio::join!(connection.call(request), answer(&peer, &sample, |bytes| bytes));
+            assert_eq!(called.unwrap().is_success(), success, "{status}");
+        }
+    }
+}

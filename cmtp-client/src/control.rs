@@ -1,0 +1,212 @@
+//! The node's control stream: SETTINGS, KEYS, GOAWAY. `cmtp-spec/spec/09-quic.md`.
+
+use cmtp_codec::{DecodeError, Frame, FrameReader, KeyList};
+use cmtp_spec::{CloseCode, JournalMode, SettingId, StreamType, limits};
+use quinn::{ConnectionError, ReadError, RecvStream};
+use tokio::sync::watch;
+
+use crate::close;
+
+/// What the node said of itself; what it did not say is as in `cmtp-spec/spec/15-limits.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Largest LAYER payload that the node takes, bytes.
+    pub layer_frame_max: u64,
+    /// Largest body that the node takes, bytes.
+    pub body_max: u64,
+    /// Seconds by which the time in a message id may differ from the node's clock.
+    pub id_window: u64,
+    /// The journal mode that the node uses where none is asked for, if it said.
+    pub journal_mode: Option<JournalMode>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            layer_frame_max: limits::LAYER_FRAME_MAX,
+            body_max: limits::BODY_MAX,
+            id_window: limits::ID_WINDOW,
+            journal_mode: None,
+        }
+    }
+}
+
+impl Settings {
+    fn read(pairs: &[(SettingId, u64)]) -> Self {
+        let mut settings = Self::default();
+        for &(id, value) in pairs {
+            match id {
+                SettingId::LAYER_FRAME_MAX => settings.layer_frame_max = value,
+                SettingId::BODY_MAX => settings.body_max = value,
+                SettingId::ID_WINDOW => settings.id_window = value,
+                SettingId::JOURNAL_MODE => {
+                    settings.journal_mode = u8::try_from(value).ok().map(JournalMode);
+                }
+                // [FRM-19] A receiver MUST ignore identifiers that it does not know.
+                _ => {}
+            }
+        }
+        settings
+    }
+}
+
+/// The node's control stream.
+#[derive(Debug)]
+pub(crate) struct Control {
+    stream: RecvStream,
+    reader: FrameReader,
+}
+
+impl Control {
+    /// Waits for the node's control stream and what it begins with.
+    pub(crate) async fn open(
+        connection: &quinn::Connection,
+    ) -> Result<(Self, Settings, KeyList), ControlError> {
+        let stream = loop {
+            let mut stream = connection.accept_uni().await?;
+            if is_control(&mut stream).await? {
+                break stream;
+            }
+        };
+        let mut control = Self { stream, reader: FrameReader::new(STREAM_TYPE_LENGTH) };
+        // [QUI-6] SETTINGS and then KEYS as its first two frames.
+        let Frame::Settings(pairs) = control.next().await? else {
+            return Err(ControlError::NoSettings);
+        };
+        match control.next().await? {
+            Frame::Keys(keys) => Ok((control, Settings::read(&pairs), keys)),
+            // [QUI-7] A second SETTINGS MUST end the connection.
+            Frame::Settings(_) => Err(ControlError::SecondSettings),
+            _ => Err(ControlError::NoKeys),
+        }
+    }
+
+    /// Reads on until the connection ends, and ends it where the node breaks a rule.
+    pub(crate) async fn watch(
+        mut self,
+        connection: quinn::Connection,
+        goaway: watch::Sender<Option<u64>>,
+    ) {
+        loop {
+            let broken = tokio::select! {
+                frame = self.next() => match frame {
+                    Ok(Frame::Goaway(stream)) => {
+                        goaway.send_replace(Some(stream));
+                        continue;
+                    }
+                    // [QUI-6] A later KEYS announces a newer list; this connection goes on with the one it has.
+                    Ok(Frame::Keys(_)) => continue,
+                    // [QUI-7] A second SETTINGS MUST end the connection.
+                    Ok(Frame::Settings(_)) => ControlError::SecondSettings,
+                    // [FRM-5] A known frame on a stream where its row does not list it is an error.
+                    Ok(_) => ControlError::Unexpected,
+                    Err(error) => error,
+                },
+                stream = connection.accept_uni() => {
+                    let Ok(stream) = stream else { return };
+                    tokio::spawn(refuse_control(connection.clone(), stream));
+                    continue;
+                }
+            };
+            broken.close(&connection);
+            return;
+        }
+    }
+
+    async fn next(&mut self) -> Result<Frame, ControlError> {
+        loop {
+            if let Some(frame) = self.reader.next_frame()? {
+                return Ok(frame);
+            }
+            match self.stream.read_chunk(READ_AT_ONCE, true).await? {
+                Some(chunk) => self.reader.push_bytes(chunk.bytes),
+                // [QUI-7] A control stream that ends MUST end the connection.
+                None => return Err(ControlError::Ended),
+            }
+        }
+    }
+}
+
+/// Why a node's control stream is none.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// The connection went away.
+    #[error("the connection was lost: {0}")]
+    Connection(#[from] ConnectionError),
+    /// The stream could not be read.
+    #[error("the node's control stream: {0}")]
+    Read(#[from] ReadError),
+    /// The stream ended.
+    #[error("the node's control stream ended")]
+    Ended,
+    /// The stream's bytes are no frames.
+    #[error("the node's control stream, {0}")]
+    Malformed(#[from] DecodeError),
+    /// The stream does not begin with SETTINGS.
+    #[error("the node's control stream does not begin with SETTINGS")]
+    NoSettings,
+    /// SETTINGS came twice.
+    #[error("the node sent SETTINGS twice")]
+    SecondSettings,
+    /// KEYS is not the second frame.
+    #[error("the node did not send KEYS after SETTINGS")]
+    NoKeys,
+    /// A frame that has no place on a control stream.
+    #[error("the node sent a frame that has no place on a control stream")]
+    Unexpected,
+    /// The node opened two control streams.
+    #[error("the node opened a second control stream")]
+    SecondStream,
+}
+
+impl ControlError {
+    /// Whether another connection may fare better: only where this one was lost.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Connection(_) | Self::Read(_) | Self::Ended)
+    }
+
+    /// Ends the connection with the code that names the fault.
+    pub(crate) fn close(&self, connection: &quinn::Connection) {
+        // [QUI-8] An error on a control stream ends the connection with the code that names it.
+        connection.close(close::varint(self.code()), self.to_string().as_bytes());
+    }
+
+    const fn code(&self) -> CloseCode {
+        match self {
+            Self::Connection(_) => CloseCode::NO_ERROR,
+            Self::Read(_) | Self::Ended => CloseCode::CLOSED_CRITICAL_STREAM,
+            Self::Malformed(error) => error.kind.close_code(),
+            Self::NoSettings | Self::SecondSettings => CloseCode::SETTINGS,
+            Self::NoKeys | Self::Unexpected => CloseCode::UNEXPECTED,
+            Self::SecondStream => CloseCode::STREAM_CREATION,
+        }
+    }
+}
+
+/// Reads the stream's type; a stream of another type is not read on.
+async fn is_control(stream: &mut RecvStream) -> Result<bool, ControlError> {
+    let first = stream.read_chunk(1, true).await?.and_then(|chunk| chunk.bytes.first().copied());
+    // [CNV-1] The shortest form of the control stream's type is this one byte.
+    if first.map(u64::from) == Some(StreamType::CONTROL.0) {
+        return Ok(true);
+    }
+    // [QUI-5] A receiver of an unknown type MUST NOT treat it as an error; it stops reading it (STOP_SENDING). Where
+    // the stream is over already there is nothing to stop.
+    let _over = stream.stop(close::varint(CloseCode::STREAM_CREATION));
+    Ok(false)
+}
+
+/// Takes care of a unidirectional stream that came after the control stream.
+async fn refuse_control(connection: quinn::Connection, mut stream: RecvStream) {
+    if let Ok(true) = is_control(&mut stream).await {
+        // [QUI-7] A second control stream MUST end the connection.
+        ControlError::SecondStream.close(&connection);
+    }
+}
+
+/// Bytes of the control stream's type.
+const STREAM_TYPE_LENGTH: u64 = 1;
+/// Bytes taken from QUIC at once; SETTINGS and KEYS of a usual node fit.
+const READ_AT_ONCE: usize = 2_048;
