@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cmtp_codec::{Auth, Digest, Field, Fqmn, Layer, PublicKey, Salt};
 use cmtp_spec::{
-    ConnectionKind, FieldIndex, JournalMode, LayerFlags, Status, Step, limits, remedies, uses,
+    ConnectionKind, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step, limits, remedies,
+    uses,
 };
 
 use crate::node::Node;
@@ -13,6 +14,8 @@ use crate::refusal::Refusal;
 use crate::token::Token;
 
 /// What one connection has proved.
+///
+/// [QUI-12] AUTH is state of the connection: it is kept here, and never hashed, stored or passed on.
 pub(crate) struct Proved {
     exporter: [u8; 32],
     state: Mutex<State>,
@@ -169,9 +172,9 @@ fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Adm
     }
     check_times(origin, now)?;
     let target = target(origin)?;
-    // [FLD-6] saw to it that `args` is a JSON array within its limits.
-    if target.is_write() && !origin.has(LayerFlags::SIGNED) {
-        let detail = "a write must be signed by its caller";
+    let needs_signature = target.is_write() || target.opcode() == Opcode::P;
+    if needs_signature && !origin.has(LayerFlags::SIGNED) {
+        let detail = "writes and forwarded requests must be signed by their caller";
         return Err(Refusal::new(Status::BAD_REQUEST, detail));
     }
     // [ADM-7] A target that no pattern covers MUST be refused with status 403.
@@ -180,6 +183,9 @@ fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Adm
     if wanted > JournalMode::NONE.0 || target.is_write() {
         let detail = "this node keeps no journal, so it takes neither writes nor journal modes";
         return Err(Refusal::new(Status::NOT_IMPLEMENTED, detail));
+    }
+    if target.opcode() == Opcode::P {
+        return Err(Refusal::new(Status::NOT_IMPLEMENTED, "this node does not forward requests"));
     }
     Ok(Admitted { caller: token.holder, target, token, pattern })
 }

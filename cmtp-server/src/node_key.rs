@@ -1,9 +1,10 @@
 //! The node's secret key, on disk.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use cmtp_client::{Existing, write_whole};
 use cmtp_codec::{KeyList, PublicKey, SignatureError, SigningKey};
 use data_encoding::HEXLOWER_PERMISSIVE;
 
@@ -95,15 +96,10 @@ fn parse(text: &str) -> Option<[u8; 32]> {
     HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok()?.try_into().ok()
 }
 
-/// Temporary file, fsync, rename, fsync of the directory: a crash leaves the old state or the new one.
 fn save(data: &Path, seed: &[u8; 32]) -> io::Result<()> {
     fs::create_dir_all(data)?;
-    // Created with mode 0600.
-    let mut file = tempfile::NamedTempFile::new_in(data)?;
-    writeln!(file, "{HEADER}{}", HEXLOWER_PERMISSIVE.encode(seed))?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(data.join(FILE))?;
-    fs::File::open(data)?.sync_all()
+    let text = format!("{HEADER}{}\n", HEXLOWER_PERMISSIVE.encode(seed));
+    write_whole(&data.join(FILE), text.as_bytes(), Existing::Keep)
 }
 
 const FILE: &str = "node.key";

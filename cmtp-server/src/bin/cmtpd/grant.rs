@@ -1,12 +1,12 @@
 //! `cmtpd grant`.
 
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
 use cmtp_codec::{Pattern, PublicKey, Scope};
-use cmtp_server::{Config, NodeKey};
+
+use crate::data::Data;
 
 /// Print a token that lets an identity call targets of this node.
 ///
@@ -30,22 +30,13 @@ pub(crate) struct Grant {
     /// How long the token lives: seconds, or with s, m; at most 15m.
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = lifetime)]
     ttl: Duration,
-    /// The node's data directory [default: ~/.local/share/cmtpd]
-    #[arg(long, value_name = "DIR", env = "CMTPD_DATA")]
-    data: Option<PathBuf>,
-    /// The node's configuration file, for its data directory.
-    #[arg(long, value_name = "FILE", conflicts_with = "data")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    data: Data,
 }
 
 impl Grant {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let data = match (self.data, self.config) {
-            (Some(data), _) => data,
-            (None, Some(config)) => Config::from_file(&config)?.data,
-            (None, None) => Config::default().data,
-        };
-        let key = NodeKey::load_or_create(&data)?;
+        let key = self.data.key()?;
         let grant = cmtp_server::Grant {
             to: self.to,
             scope: Scope::new(

@@ -1,5 +1,6 @@
 //! `cmtpd`, the CMTP node.
 
+mod data;
 mod demo;
 mod grant;
 mod serve;
@@ -33,6 +34,8 @@ enum Command {
     Serve(serve::Serve),
     Grant(grant::Grant),
     Demo(demo::Demo),
+    /// Print the node's DID, which clients pin.
+    Did(data::Data),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Grant(grant) => grant.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Did(data) => data.key().map(|key| println!("{}", key.public())),
         Command::Completions { shell } => {
             let name = Arguments::command().get_name().to_owned();
             clap_complete::generate(shell, &mut Arguments::command(), name, &mut std::io::stdout());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use cmtp_server::{Bus, Config, Listener, Node};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// Start the node.
@@ -75,6 +76,15 @@ impl Serve {
     }
 }
 
+/// Waits for SIGINT or SIGTERM.
+async fn told_to_stop() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
 async fn serve(config: Config) -> anyhow::Result<()> {
     let node = Arc::new(Node::open(&config).await?);
     let did = node.did();
@@ -85,7 +95,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     );
     tokio::select! {
         () = listener.run() => {}
-        stopped = tokio::signal::ctrl_c() => stopped.context("can't wait for ctrl-c")?,
+        stopped = told_to_stop() => stopped.context("can't wait for signals")?,
     }
     listener.close().await;
     Ok(())
