@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
-use async_nats::{Client, Message, Request, RequestErrorKind};
+pub(crate) use async_nats::{Client, ConnectError};
+use async_nats::{Message, Request, RequestErrorKind};
 use bytes::Bytes;
 use cmtp_codec::Field;
 use cmtp_spec::{BusAuth, Status};
@@ -19,7 +20,7 @@ use crate::service::{Call, Reply, Service};
 /// Connects to the server at `url`.
 ///
 /// The connection mends itself afterwards; while it is down, requests are refused with 503.
-pub(crate) async fn connect(url: &str) -> Result<Client, async_nats::ConnectError> {
+pub(crate) async fn connect(url: &str) -> Result<Client, ConnectError> {
     // Replies come to a prefix of this node's own, which can't be guessed and so not be listened on by chance.
     let mut nonce = [0; 16];
     if aws_lc_rs::rand::fill(&mut nonce).is_err() {

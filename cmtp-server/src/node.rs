@@ -6,6 +6,7 @@ use cmtp_codec::{Digest, PublicKey, Salt};
 
 use crate::config::Config;
 use crate::names::Names;
+use crate::nats::ConnectError;
 use crate::node_key::{NodeKey, NodeKeyError};
 use crate::routes::Routes;
 use crate::seal::Sealer;
@@ -57,7 +58,7 @@ pub enum NodeError {
         /// Where it should be.
         url: String,
         /// What went wrong.
-        source: async_nats::ConnectError,
+        source: ConnectError,
     },
     /// A route to a bus that there is not.
     #[error("route {target} leads to NATS and the node has no bus: start it with --bus nats=URL")]

@@ -74,7 +74,7 @@ impl Routes {
 impl Route {
     fn open(
         route: &RouteConfig,
-        client: Option<&async_nats::Client>,
+        client: Option<&nats::Client>,
         body_max: u64,
     ) -> Result<Self, NodeError> {
         let (service, subject) = match &route.to {

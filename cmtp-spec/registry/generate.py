@@ -32,7 +32,8 @@ def grouped(value):
     return f"{value:,}".replace(",", "_")
 
 
-# Processes: text of the registry to a tree. Each tree is ("step", name, signed), ("seq"|"alt", [tree]), ("star"|"opt"|"stop", tree).
+# Processes: text of the registry to a tree. Each tree is ("step", name, signed), ("rule", name), ("seq"|"alt", [tree]),
+# ("star"|"opt"|"stop", tree).
 
 
 def parse_process(text, rules):
@@ -67,7 +68,7 @@ def parse_process(text, rules):
             if take() != ")":
                 raise SystemExit(f"unbalanced process: {text}")
         elif token in rules:
-            item = parse_process(rules[token], rules)
+            item = ("rule", token)
         else:
             signed = peek() == "(signed)"
             if signed:
@@ -88,6 +89,8 @@ def rust_process(tree):
     if kind == "step":
         variant = "Signed" if tree[2] else "Step"
         return f"Process::{variant}(Step::{constant(tree[1])})"
+    if kind == "rule":
+        return constant(tree[1])
     if kind in ("seq", "alt"):
         inner = ", ".join(rust_process(t) for t in tree[1])
         return f"Process::{kind.capitalize()}(&[{inner}])"
@@ -163,7 +166,10 @@ def rust(registry):
             out.append(f"            Self::{constant(e['name'])} => Some(remedies::{constant(e['remedy'])}),")
     out += ["            _ => None,", "        }", "    }", "}"]
 
-    rules = {r["name"]: r["process"] for r in registry["opcodes"]["rule"]}
+    rules = {r["name"] for r in registry["opcodes"]["rule"]}
+    for r in registry["opcodes"]["rule"]:
+        note = r["note"][0].upper() + r["note"][1:]
+        out += ["", f"/// {note}.", f"const {constant(r['name'])}: Process = {rust_process(parse_process(r['process'], rules))};"]
     out += ["", "impl Opcode {", "    /// The steps that a message with this opcode goes through."]
     out += ["    pub const fn process(self) -> Option<&'static Process> {", "        match self {"]
     for e in registry["opcodes"]["entry"]:

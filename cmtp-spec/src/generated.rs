@@ -535,360 +535,116 @@ impl Status {
     }
 }
 
+/// How an answer comes about.
+const WORK: Process = Process::Alt(&[
+    Process::Seq(&[Process::Step(Step::SERVE), Process::Star(&Process::Step(Step::SEGMENT))]),
+    Process::Seq(&[
+        Process::Step(Step::DISPATCH),
+        Process::Step(Step::SERVE),
+        Process::Star(&Process::Step(Step::SEGMENT)),
+    ]),
+    Process::Step(Step::ASSEMBLE),
+]);
+
+/// A request without effect.
+const READ: Process = Process::Seq(&[
+    Process::Step(Step::ORIGIN),
+    Process::Step(Step::ADMIT),
+    Process::Star(&Process::Step(Step::RESOLVE)),
+    WORK,
+]);
+
+/// A request with an effect.
+const WRITE: Process = Process::Seq(&[
+    Process::Signed(Step::ORIGIN),
+    Process::Step(Step::ADMIT),
+    Process::Star(&Process::Step(Step::RESOLVE)),
+    WORK,
+    Process::Step(Step::COMMIT),
+]);
+
+/// An event given to a channel.
+const EVENT: Process = Process::Seq(&[
+    Process::Signed(Step::ORIGIN),
+    Process::Step(Step::ADMIT),
+    Process::Star(&Process::Step(Step::RESOLVE)),
+    Process::Alt(&[Process::Step(Step::PUBLISH), WORK]),
+    Process::Step(Step::COMMIT),
+]);
+
+/// A write that consensus orders.
+const AGREED: Process = Process::Seq(&[
+    Process::Signed(Step::ORIGIN),
+    Process::Step(Step::ADMIT),
+    Process::Star(&Process::Step(Step::RESOLVE)),
+    Process::Step(Step::PROPOSE),
+    Process::Step(Step::COMMIT),
+]);
+
+/// What the last node of a forwarded request adds.
+const HOP3: Process = Process::Seq(&[
+    Process::Step(Step::ADMIT),
+    Process::Star(&Process::Step(Step::RESOLVE)),
+    WORK,
+    Process::Opt(&Process::Step(Step::COMMIT)),
+]);
+
+/// What the second node adds.
+const HOP2: Process = Process::Seq(&[
+    Process::Step(Step::ADMIT),
+    Process::Star(&Process::Step(Step::RESOLVE)),
+    Process::Alt(&[
+        Process::Seq(&[WORK, Process::Opt(&Process::Step(Step::COMMIT))]),
+        Process::Seq(&[
+            Process::Step(Step::FORWARD),
+            Process::Stop(&HOP3),
+            Process::Step(Step::CHECK),
+        ]),
+    ]),
+]);
+
+/// What the first node after the caller's adds.
+const HOP1: Process = Process::Seq(&[
+    Process::Step(Step::ADMIT),
+    Process::Star(&Process::Step(Step::RESOLVE)),
+    Process::Alt(&[
+        Process::Seq(&[WORK, Process::Opt(&Process::Step(Step::COMMIT))]),
+        Process::Seq(&[
+            Process::Step(Step::FORWARD),
+            Process::Stop(&HOP2),
+            Process::Step(Step::CHECK),
+        ]),
+    ]),
+]);
+
+/// A request forwarded over at most three hops.
+const RELAY: Process = Process::Seq(&[
+    Process::Signed(Step::ORIGIN),
+    Process::Step(Step::ADMIT),
+    Process::Star(&Process::Step(Step::RESOLVE)),
+    Process::Step(Step::FORWARD),
+    Process::Stop(&HOP1),
+    Process::Step(Step::CHECK),
+]);
+
 impl Opcode {
     /// The steps that a message with this opcode goes through.
     pub const fn process(self) -> Option<&'static Process> {
         match self {
-            Self::I => Some(&Process::Seq(&[
-                Process::Step(Step::ORIGIN),
-                Process::Step(Step::ADMIT),
-                Process::Star(&Process::Step(Step::RESOLVE)),
-                Process::Alt(&[
-                    Process::Seq(&[
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Seq(&[
-                        Process::Step(Step::DISPATCH),
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Step(Step::ASSEMBLE),
-                ]),
-            ])),
-            Self::IW => Some(&Process::Seq(&[
-                Process::Signed(Step::ORIGIN),
-                Process::Step(Step::ADMIT),
-                Process::Star(&Process::Step(Step::RESOLVE)),
-                Process::Alt(&[
-                    Process::Seq(&[
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Seq(&[
-                        Process::Step(Step::DISPATCH),
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Step(Step::ASSEMBLE),
-                ]),
-                Process::Step(Step::COMMIT),
-            ])),
-            Self::S => Some(&Process::Seq(&[
-                Process::Step(Step::ORIGIN),
-                Process::Step(Step::ADMIT),
-                Process::Star(&Process::Step(Step::RESOLVE)),
-                Process::Alt(&[
-                    Process::Seq(&[
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Seq(&[
-                        Process::Step(Step::DISPATCH),
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Step(Step::ASSEMBLE),
-                ]),
-            ])),
-            Self::SW => Some(&Process::Seq(&[
-                Process::Signed(Step::ORIGIN),
-                Process::Step(Step::ADMIT),
-                Process::Star(&Process::Step(Step::RESOLVE)),
-                Process::Alt(&[
-                    Process::Seq(&[
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Seq(&[
-                        Process::Step(Step::DISPATCH),
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Step(Step::ASSEMBLE),
-                ]),
-                Process::Step(Step::COMMIT),
-            ])),
-            Self::E => Some(&Process::Seq(&[
-                Process::Step(Step::ORIGIN),
-                Process::Step(Step::ADMIT),
-                Process::Star(&Process::Step(Step::RESOLVE)),
-                Process::Alt(&[
-                    Process::Seq(&[
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Seq(&[
-                        Process::Step(Step::DISPATCH),
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Step(Step::ASSEMBLE),
-                ]),
-            ])),
-            Self::EW => Some(&Process::Seq(&[
-                Process::Signed(Step::ORIGIN),
-                Process::Step(Step::ADMIT),
-                Process::Star(&Process::Step(Step::RESOLVE)),
-                Process::Alt(&[
-                    Process::Step(Step::PUBLISH),
-                    Process::Alt(&[
-                        Process::Seq(&[
-                            Process::Step(Step::SERVE),
-                            Process::Star(&Process::Step(Step::SEGMENT)),
-                        ]),
-                        Process::Seq(&[
-                            Process::Step(Step::DISPATCH),
-                            Process::Step(Step::SERVE),
-                            Process::Star(&Process::Step(Step::SEGMENT)),
-                        ]),
-                        Process::Step(Step::ASSEMBLE),
-                    ]),
-                ]),
-                Process::Step(Step::COMMIT),
-            ])),
-            Self::A => Some(&Process::Seq(&[
-                Process::Step(Step::ORIGIN),
-                Process::Step(Step::ADMIT),
-                Process::Star(&Process::Step(Step::RESOLVE)),
-                Process::Alt(&[
-                    Process::Seq(&[
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Seq(&[
-                        Process::Step(Step::DISPATCH),
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Step(Step::ASSEMBLE),
-                ]),
-            ])),
-            Self::AW => Some(&Process::Seq(&[
-                Process::Signed(Step::ORIGIN),
-                Process::Step(Step::ADMIT),
-                Process::Star(&Process::Step(Step::RESOLVE)),
-                Process::Alt(&[
-                    Process::Seq(&[
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Seq(&[
-                        Process::Step(Step::DISPATCH),
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Step(Step::ASSEMBLE),
-                ]),
-                Process::Step(Step::COMMIT),
-            ])),
-            Self::C => Some(&Process::Seq(&[
-                Process::Step(Step::ORIGIN),
-                Process::Step(Step::ADMIT),
-                Process::Star(&Process::Step(Step::RESOLVE)),
-                Process::Alt(&[
-                    Process::Seq(&[
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Seq(&[
-                        Process::Step(Step::DISPATCH),
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Step(Step::ASSEMBLE),
-                ]),
-            ])),
-            Self::CW => Some(&Process::Seq(&[
-                Process::Signed(Step::ORIGIN),
-                Process::Step(Step::ADMIT),
-                Process::Star(&Process::Step(Step::RESOLVE)),
-                Process::Step(Step::PROPOSE),
-                Process::Step(Step::COMMIT),
-            ])),
-            Self::R => Some(&Process::Seq(&[
-                Process::Step(Step::ORIGIN),
-                Process::Step(Step::ADMIT),
-                Process::Star(&Process::Step(Step::RESOLVE)),
-                Process::Alt(&[
-                    Process::Seq(&[
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Seq(&[
-                        Process::Step(Step::DISPATCH),
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Step(Step::ASSEMBLE),
-                ]),
-            ])),
-            Self::RW => Some(&Process::Seq(&[
-                Process::Signed(Step::ORIGIN),
-                Process::Step(Step::ADMIT),
-                Process::Star(&Process::Step(Step::RESOLVE)),
-                Process::Alt(&[
-                    Process::Seq(&[
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Seq(&[
-                        Process::Step(Step::DISPATCH),
-                        Process::Step(Step::SERVE),
-                        Process::Star(&Process::Step(Step::SEGMENT)),
-                    ]),
-                    Process::Step(Step::ASSEMBLE),
-                ]),
-                Process::Step(Step::COMMIT),
-            ])),
-            Self::P => Some(&Process::Seq(&[
-                Process::Signed(Step::ORIGIN),
-                Process::Step(Step::ADMIT),
-                Process::Star(&Process::Step(Step::RESOLVE)),
-                Process::Step(Step::FORWARD),
-                Process::Stop(&Process::Seq(&[
-                    Process::Step(Step::ADMIT),
-                    Process::Star(&Process::Step(Step::RESOLVE)),
-                    Process::Alt(&[
-                        Process::Seq(&[
-                            Process::Alt(&[
-                                Process::Seq(&[
-                                    Process::Step(Step::SERVE),
-                                    Process::Star(&Process::Step(Step::SEGMENT)),
-                                ]),
-                                Process::Seq(&[
-                                    Process::Step(Step::DISPATCH),
-                                    Process::Step(Step::SERVE),
-                                    Process::Star(&Process::Step(Step::SEGMENT)),
-                                ]),
-                                Process::Step(Step::ASSEMBLE),
-                            ]),
-                            Process::Opt(&Process::Step(Step::COMMIT)),
-                        ]),
-                        Process::Seq(&[
-                            Process::Step(Step::FORWARD),
-                            Process::Stop(&Process::Seq(&[
-                                Process::Step(Step::ADMIT),
-                                Process::Star(&Process::Step(Step::RESOLVE)),
-                                Process::Alt(&[
-                                    Process::Seq(&[
-                                        Process::Alt(&[
-                                            Process::Seq(&[
-                                                Process::Step(Step::SERVE),
-                                                Process::Star(&Process::Step(Step::SEGMENT)),
-                                            ]),
-                                            Process::Seq(&[
-                                                Process::Step(Step::DISPATCH),
-                                                Process::Step(Step::SERVE),
-                                                Process::Star(&Process::Step(Step::SEGMENT)),
-                                            ]),
-                                            Process::Step(Step::ASSEMBLE),
-                                        ]),
-                                        Process::Opt(&Process::Step(Step::COMMIT)),
-                                    ]),
-                                    Process::Seq(&[
-                                        Process::Step(Step::FORWARD),
-                                        Process::Stop(&Process::Seq(&[
-                                            Process::Step(Step::ADMIT),
-                                            Process::Star(&Process::Step(Step::RESOLVE)),
-                                            Process::Alt(&[
-                                                Process::Seq(&[
-                                                    Process::Step(Step::SERVE),
-                                                    Process::Star(&Process::Step(Step::SEGMENT)),
-                                                ]),
-                                                Process::Seq(&[
-                                                    Process::Step(Step::DISPATCH),
-                                                    Process::Step(Step::SERVE),
-                                                    Process::Star(&Process::Step(Step::SEGMENT)),
-                                                ]),
-                                                Process::Step(Step::ASSEMBLE),
-                                            ]),
-                                            Process::Opt(&Process::Step(Step::COMMIT)),
-                                        ])),
-                                        Process::Step(Step::CHECK),
-                                    ]),
-                                ]),
-                            ])),
-                            Process::Step(Step::CHECK),
-                        ]),
-                    ]),
-                ])),
-                Process::Step(Step::CHECK),
-            ])),
-            Self::PW => Some(&Process::Seq(&[
-                Process::Signed(Step::ORIGIN),
-                Process::Step(Step::ADMIT),
-                Process::Star(&Process::Step(Step::RESOLVE)),
-                Process::Step(Step::FORWARD),
-                Process::Stop(&Process::Seq(&[
-                    Process::Step(Step::ADMIT),
-                    Process::Star(&Process::Step(Step::RESOLVE)),
-                    Process::Alt(&[
-                        Process::Seq(&[
-                            Process::Alt(&[
-                                Process::Seq(&[
-                                    Process::Step(Step::SERVE),
-                                    Process::Star(&Process::Step(Step::SEGMENT)),
-                                ]),
-                                Process::Seq(&[
-                                    Process::Step(Step::DISPATCH),
-                                    Process::Step(Step::SERVE),
-                                    Process::Star(&Process::Step(Step::SEGMENT)),
-                                ]),
-                                Process::Step(Step::ASSEMBLE),
-                            ]),
-                            Process::Opt(&Process::Step(Step::COMMIT)),
-                        ]),
-                        Process::Seq(&[
-                            Process::Step(Step::FORWARD),
-                            Process::Stop(&Process::Seq(&[
-                                Process::Step(Step::ADMIT),
-                                Process::Star(&Process::Step(Step::RESOLVE)),
-                                Process::Alt(&[
-                                    Process::Seq(&[
-                                        Process::Alt(&[
-                                            Process::Seq(&[
-                                                Process::Step(Step::SERVE),
-                                                Process::Star(&Process::Step(Step::SEGMENT)),
-                                            ]),
-                                            Process::Seq(&[
-                                                Process::Step(Step::DISPATCH),
-                                                Process::Step(Step::SERVE),
-                                                Process::Star(&Process::Step(Step::SEGMENT)),
-                                            ]),
-                                            Process::Step(Step::ASSEMBLE),
-                                        ]),
-                                        Process::Opt(&Process::Step(Step::COMMIT)),
-                                    ]),
-                                    Process::Seq(&[
-                                        Process::Step(Step::FORWARD),
-                                        Process::Stop(&Process::Seq(&[
-                                            Process::Step(Step::ADMIT),
-                                            Process::Star(&Process::Step(Step::RESOLVE)),
-                                            Process::Alt(&[
-                                                Process::Seq(&[
-                                                    Process::Step(Step::SERVE),
-                                                    Process::Star(&Process::Step(Step::SEGMENT)),
-                                                ]),
-                                                Process::Seq(&[
-                                                    Process::Step(Step::DISPATCH),
-                                                    Process::Step(Step::SERVE),
-                                                    Process::Star(&Process::Step(Step::SEGMENT)),
-                                                ]),
-                                                Process::Step(Step::ASSEMBLE),
-                                            ]),
-                                            Process::Opt(&Process::Step(Step::COMMIT)),
-                                        ])),
-                                        Process::Step(Step::CHECK),
-                                    ]),
-                                ]),
-                            ])),
-                            Process::Step(Step::CHECK),
-                        ]),
-                    ]),
-                ])),
-                Process::Step(Step::CHECK),
-            ])),
+            Self::I => Some(&READ),
+            Self::IW => Some(&WRITE),
+            Self::S => Some(&READ),
+            Self::SW => Some(&WRITE),
+            Self::E => Some(&READ),
+            Self::EW => Some(&EVENT),
+            Self::A => Some(&READ),
+            Self::AW => Some(&WRITE),
+            Self::C => Some(&READ),
+            Self::CW => Some(&AGREED),
+            Self::R => Some(&READ),
+            Self::RW => Some(&WRITE),
+            Self::P => Some(&RELAY),
+            Self::PW => Some(&RELAY),
             _ => None,
         }
     }
