@@ -30,10 +30,10 @@ mod redact;
 mod seal;
 mod stored;
 mod subject;
+#[cfg(test)]
+mod tests;
 mod trust;
 mod varint;
-#[cfg(test)]
-mod vectors;
 
 pub use crate::assemble::{Assembler, Part, Source};
 pub use crate::chain::{Chain, Link, LinkError};

@@ -1,0 +1,3 @@
+//! Tests that cross modules.
+
+mod vectors;
