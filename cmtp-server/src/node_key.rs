@@ -29,17 +29,21 @@ impl NodeKey {
     /// [`NodeKeyError`] names the file.
     pub fn load_or_create(data: &Path) -> Result<Self, NodeKeyError> {
         let path = data.join(FILE);
-        match fs::read_to_string(&path) {
-            Ok(text) => Self::from_seed(&parse(&text).ok_or(NodeKeyError::Malformed { path })?),
+        let io = |source| NodeKeyError::Io { path: path.clone(), source };
+        let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut seed = [0; 32];
                 aws_lc_rs::rand::fill(&mut seed).map_err(|_no_entropy| SignatureError::Mismatch)?;
-                save(data, &seed)
-                    .map_err(|source| NodeKeyError::Io { path: path.clone(), source })?;
-                Self::from_seed(&seed)
+                match save(data, &seed) {
+                    // `serve` and `grant` may both be the first: whoever is second takes the other's key.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    saved => saved.map_err(io)?,
+                }
+                fs::read_to_string(&path).map_err(io)?
             }
-            Err(source) => Err(NodeKeyError::Io { path, source }),
-        }
+            read => read.map_err(io)?,
+        };
+        Self::from_seed(&parse(&text).ok_or(NodeKeyError::Malformed { path })?)
     }
 
     /// Who the node is.
@@ -120,6 +124,17 @@ mod tests {
         assert_eq!(made.public(), read.public());
         let mode = fs::metadata(data.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn two_that_are_first_at_once_get_one_key() {
+        let data = tempfile::tempdir().unwrap();
+        let load = || NodeKey::load_or_create(data.path()).unwrap().public();
+        let keys = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(load)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert!(keys.iter().all(|key| *key == keys[0]));
     }
 
     #[test]
