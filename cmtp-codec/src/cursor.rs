@@ -12,6 +12,13 @@ pub(crate) struct Cursor<'a> {
     base: u64,
 }
 
+/// Bytes that a cursor went past.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    start: usize,
+    end: usize,
+}
+
 impl<'a> Cursor<'a> {
     /// Starts at the front of `payload`, whose first byte is byte `base` of the stream.
     pub(crate) fn new(payload: &'a Bytes, base: u64) -> Self {
@@ -53,13 +60,38 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub(crate) fn take(&mut self, length: usize) -> Result<Bytes, DecodeError> {
+        let span = self.skip(length)?;
+        Ok(self.slice(span))
+    }
+
+    /// A length of at most `limit`, and as many bytes.
+    #[inline]
+    pub(crate) fn sized(&mut self, limit: u64) -> Result<Span, DecodeError> {
+        let length = self.bounded(limit)?;
+        self.skip(length)
+    }
+
+    /// The bytes of `span`.
+    #[inline]
+    pub(crate) fn bytes(&self, span: Span) -> &'a [u8] {
+        &self.payload[span.start..span.end]
+    }
+
+    /// The bytes of `span`, with a handle of their own.
+    #[inline]
+    pub(crate) fn slice(&self, span: Span) -> Bytes {
+        self.payload.slice(span.start..span.end)
+    }
+
+    #[inline]
+    fn skip(&mut self, length: usize) -> Result<Span, DecodeError> {
         // [FRM-1] A payload MUST be used up exactly.
         if length > self.remaining() {
             return Err(self.error(Kind::PayloadTooShort));
         }
-        let taken = self.payload.slice(self.position..self.position + length);
+        let start = self.position;
         self.position += length;
-        Ok(taken)
+        Ok(Span { start, end: self.position })
     }
 
     #[inline]

@@ -135,35 +135,42 @@ impl Field {
         if self.value.len() as u64 > limits::FIELD_VALUE_MAX {
             return Err(Kind::LimitExceeded);
         }
-        let Some(own) = self.own() else { return Ok(()) };
-        // [FLD-6] The value of one of CMTP's own fields MUST be of its kind.
-        if is_of_kind(&self.value, own.kind) { Ok(()) } else { Err(Kind::FieldValue) }
+        self.own().map_or(Ok(()), |own| check_kind(&self.value, own.kind))
     }
 
-    #[inline]
     fn own(&self) -> Option<cmtp_spec::Field> {
         self.name.index()?.field().filter(cmtp_spec::Field::is_own)
     }
 
+    /// Reads a field and hands it to `put`: a `Result` of a whole field would cost more to move than to parse.
     #[inline]
-    pub(crate) fn decode(cursor: &mut Cursor<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(
+        cursor: &mut Cursor<'_>,
+        own: &mut OwnFields,
+        class: FieldClass,
+        put: impl FnOnce(Self),
+    ) -> Result<(), DecodeError> {
         let start = cursor.error(Kind::UnknownIndex).offset;
         let index = FieldIndex(cursor.varint()?);
-        // [LAY-6] A receiver MUST keep and hash a field name that it does not know.
-        let name = if index.0 == LITERAL {
-            let length = cursor.bounded(limits::FIELD_NAME_MAX)?;
-            let literal = cursor.take(length)?;
-            check_literal(&literal).map_err(|kind| kind.at(start))?;
-            Name(Repr::Literal(literal))
-        } else {
-            // [FLD-2] Index numbers that the table does not have MUST be treated as malformed.
-            let field = index.field().ok_or(Kind::UnknownIndex.at(start))?;
-            Name(Repr::Static(index, field.name))
-        };
-        let length = cursor.bounded(limits::FIELD_VALUE_MAX)?;
-        let field = Self { name, value: cursor.take(length)? };
-        field.check().map_err(|kind| kind.at(start))?;
-        Ok(field)
+        if index.0 == LITERAL {
+            let name = cursor.sized(limits::FIELD_NAME_MAX)?;
+            check_literal(cursor.bytes(name)).map_err(|kind| kind.at(start))?;
+            let value = cursor.sized(limits::FIELD_VALUE_MAX)?;
+            // [LAY-6] A receiver MUST keep and hash a field name that it does not know.
+            let name = Name(Repr::Literal(cursor.slice(name)));
+            put(Self { name, value: cursor.slice(value) });
+            return Ok(());
+        }
+        // [FLD-2] Index numbers that the table does not have MUST be treated as malformed.
+        let field = index.field().ok_or(Kind::UnknownIndex.at(start))?;
+        let value = cursor.sized(limits::FIELD_VALUE_MAX)?;
+        if field.is_own() {
+            check_kind(cursor.bytes(value), field.kind).map_err(|kind| kind.at(start))?;
+            own.admit_own(&field, class).map_err(|kind| cursor.error(kind))?;
+        }
+        let name = Name(Repr::Static(index, field.name));
+        put(Self { name, value: cursor.slice(value) });
+        Ok(())
     }
 
     pub(crate) fn encode(&self, out: &mut impl BufMut) {
@@ -212,13 +219,24 @@ impl Private {
         }
     }
 
-    pub(crate) fn decode(cursor: &mut Cursor<'_>) -> Result<Self, DecodeError> {
+    /// Reads a private field and hands it to `put`, as [`Field::decode`] does.
+    #[inline]
+    pub(crate) fn decode(
+        cursor: &mut Cursor<'_>,
+        own: &mut OwnFields,
+        put: impl FnOnce(Self),
+    ) -> Result<(), DecodeError> {
         let form = cursor.error(Kind::UnknownForm);
         match cursor.u8()? {
             DISCLOSED => {
-                Ok(Self::Disclosed { salt: Salt(cursor.array()?), field: Field::decode(cursor)? })
+                let salt = Salt(cursor.array()?);
+                let put = |field| put(Self::Disclosed { salt, field });
+                Field::decode(cursor, own, FieldClass::Private, put)
             }
-            WITHHELD => Ok(Self::Withheld(Digest(cursor.array()?))),
+            WITHHELD => {
+                put(Self::Withheld(Digest(cursor.array()?)));
+                Ok(())
+            }
             // [FRM-6] `form` MUST be 0 or 1.
             _ => Err(form),
         }
@@ -246,9 +264,12 @@ pub(crate) struct OwnFields {
 }
 
 impl OwnFields {
-    #[inline]
     pub(crate) fn admit(&mut self, field: &Field, class: FieldClass) -> Result<(), Kind> {
-        let Some(own) = field.own() else { return Ok(()) };
+        field.own().map_or(Ok(()), |own| self.admit_own(&own, class))
+    }
+
+    #[inline]
+    fn admit_own(&mut self, own: &cmtp_spec::Field, class: FieldClass) -> Result<(), Kind> {
         // [FLD-5] It MUST stand in the list that its `class` names.
         if own.class != class {
             return Err(Kind::FieldClass);
@@ -277,6 +298,11 @@ fn check_literal(name: &[u8]) -> Result<(), Kind> {
         Ok(Some(_)) => Err(Kind::LiteralHasNumber),
         Err(_not_ascii) => Err(Kind::BadName),
     }
+}
+
+fn check_kind(value: &[u8], kind: FieldKind) -> Result<(), Kind> {
+    // [FLD-6] The value of one of CMTP's own fields MUST be of its kind.
+    if is_of_kind(value, kind) { Ok(()) } else { Err(Kind::FieldValue) }
 }
 
 fn is_of_kind(value: &[u8], kind: FieldKind) -> bool {

@@ -83,16 +83,18 @@ pub fn body(salt: &Salt, body: &[u8]) -> Digest {
     image.digest()
 }
 
-/// A pre-image, gathered in blocks so that the hash function is fed few and long pieces.
+/// A pre-image, gathered so that the hash function is fed few and long pieces, most of the time one.
 pub(crate) struct Image {
-    hash: Sha256,
     gathered: [u8; GATHER],
     length: usize,
+    /// What did not fit, hashed so far.
+    hash: Option<Sha256>,
 }
 
 impl Image {
+    #[inline]
     pub(crate) fn new(tag: [u8; 8]) -> Self {
-        let mut image = Self { hash: Sha256::new(), gathered: [0; GATHER], length: 0 };
+        let mut image = Self { gathered: [0; GATHER], length: 0, hash: None };
         image.bytes(&tag);
         image
     }
@@ -104,15 +106,21 @@ impl Image {
                 room.copy_from_slice(bytes);
                 self.length += bytes.len();
             }
-            None => {
-                self.hash.update(&self.gathered[..self.length]);
-                self.length = 0;
-                if bytes.len() < GATHER / 2 {
-                    self.bytes(bytes);
-                } else {
-                    self.hash.update(bytes);
-                }
+            None => self.overflow(bytes),
+        }
+    }
+
+    #[cold]
+    fn overflow(&mut self, bytes: &[u8]) {
+        let hash = self.hash.get_or_insert_default();
+        hash.update(&self.gathered[..self.length]);
+        self.length = 0;
+        match self.gathered.get_mut(..bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.length = bytes.len();
             }
+            None => hash.update(bytes),
         }
     }
 
@@ -125,9 +133,13 @@ impl Image {
         self.bytes(&field.value);
     }
 
-    pub(crate) fn digest(mut self) -> Digest {
-        self.hash.update(&self.gathered[..self.length]);
-        Digest(self.hash.finalize().into())
+    #[inline]
+    pub(crate) fn digest(&self) -> Digest {
+        let gathered = &self.gathered[..self.length];
+        match &self.hash {
+            None => Digest::of(gathered),
+            Some(hash) => Digest(hash.clone().chain_update(gathered).finalize().into()),
+        }
     }
 }
 
@@ -140,5 +152,5 @@ pub(crate) fn count32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// Four blocks of SHA-256: most leaves fit whole.
-const GATHER: usize = 256;
+/// Eight blocks of SHA-256: most leaves fit whole.
+const GATHER: usize = 512;

@@ -263,18 +263,13 @@ impl Layer {
         layer.public_salt = Salt(cursor.array()?);
         layer.public.reserve_exact(count);
         for _ in 0..count {
-            let field = Field::decode(&mut cursor)?;
-            own.admit(&field, FieldClass::Public).map_err(|kind| cursor.error(kind))?;
-            layer.public.push(field);
+            let put = |field| layer.public.push(field);
+            Field::decode(&mut cursor, &mut own, FieldClass::Public, put)?;
         }
         let count = cursor.bounded(limits::FIELDS_MAX - count as u64)?;
         layer.private.reserve_exact(count);
         for _ in 0..count {
-            let private = Private::decode(&mut cursor)?;
-            if let Some(field) = private.field() {
-                own.admit(field, FieldClass::Private).map_err(|kind| cursor.error(kind))?;
-            }
-            layer.private.push(private);
+            Private::decode(&mut cursor, &mut own, |private| layer.private.push(private))?;
         }
         if layer.has(LayerFlags::SIGNED) && !layer.has(LayerFlags::BODY) {
             layer.signature = Some(Signature(cursor.array()?));
