@@ -1,1 +1,214 @@
-//! Tests across crates.
+//! What tests across crates share: real processes of the node, the command line and nats-server.
+//!
+//! Nothing here waits for a time: a process is ready when it says so.
+
+pub mod wire;
+
+use std::env;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// A running `cmtpd serve`, on a free loopback port, with a data directory of its own.
+#[derive(Debug)]
+pub struct Node {
+    child: Child,
+    /// `address:port`.
+    pub address: String,
+    /// `did:key:…`.
+    pub did: String,
+    data: TempDir,
+}
+
+impl Node {
+    /// Starts a node with this configuration (TOML) on top of the free port.
+    ///
+    /// # Panics
+    /// If the node does not come up; what it said on stderr stands in the test's output.
+    pub fn start(config: &str) -> Self {
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let file = data.path().join("cmtpd.toml");
+        std::fs::write(&file, config).expect("the configuration is written");
+        let mut child = Command::new(binary("cmtpd"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+            .arg(&file)
+            .arg("--data")
+            .arg(data.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("cmtpd starts");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let line = BufReader::new(stdout).lines().next();
+        let line = line.expect("cmtpd says that it listens").expect("its line is text");
+        let mut words = line.split_whitespace();
+        let address = words.nth(3).expect("an address").to_owned();
+        let did = words.nth(1).expect("a DID").to_owned();
+        Self { child, address, did, data }
+    }
+
+    /// A token for `identity`, such as `grant(did, &["--scope", "0xS:**"])` makes it.
+    ///
+    /// # Panics
+    /// If `cmtpd grant` fails.
+    pub fn grant(&self, to: &str, arguments: &[&str]) -> String {
+        let output = Command::new(binary("cmtpd"))
+            .args(["grant", "--to", to, "--data"])
+            .arg(self.data.path())
+            .args(arguments)
+            .output()
+            .expect("cmtpd starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("a token is text").trim().to_owned()
+    }
+
+    /// The URL of a target at this node.
+    pub fn url(&self, target: &str) -> String {
+        format!("cmtp://{}/{target}", self.address)
+    }
+
+    /// The node's data directory.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        stop(&mut self.child);
+    }
+}
+
+/// A person's home with an identity in it.
+#[derive(Debug)]
+pub struct Home {
+    directory: TempDir,
+    /// `did:key:…`.
+    pub did: String,
+}
+
+impl Home {
+    /// Makes one with `cmtp id new`.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn new() -> Self {
+        let home = Self::empty();
+        let output = home.cmtp(["id", "new"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = home.cmtp(["id", "show"]);
+        let did = String::from_utf8(output.stdout).expect("a DID is text").trim().to_owned();
+        Self { did, ..home }
+    }
+
+    /// One without an identity.
+    ///
+    /// # Panics
+    /// If there is no room for a temporary directory.
+    pub fn empty() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self { directory, did: String::new() }
+    }
+
+    /// Runs `cmtp` with this home.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn cmtp<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Output {
+        Command::new(binary("cmtp"))
+            .args(arguments)
+            .env("CMTP_HOME", self.directory.path())
+            .env_remove("CMTP_TOKEN")
+            .stdin(Stdio::null())
+            .output()
+            .expect("cmtp starts")
+    }
+
+    /// A file in this home.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A running nats-server on a free loopback port.
+#[derive(Debug)]
+pub struct NatsServer {
+    child: Child,
+    /// `nats://…`.
+    pub url: String,
+}
+
+impl NatsServer {
+    /// Starts the server from the tests' virtual environment.
+    ///
+    /// # Panics
+    /// If it is not installed or does not come up.
+    pub fn start() -> Self {
+        let mut child = Command::new(virtual_environment().join("bin/nats-server"))
+            .args(["--addr", "127.0.0.1", "--port", "-1"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("nats-server starts: run tests/run, which installs it");
+        let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+        let mut address = None;
+        for line in lines.by_ref() {
+            let line = line.expect("the log is text");
+            if let Some((_, listens_on)) = line.split_once("Listening for client connections on ") {
+                address = Some(listens_on.trim().to_owned());
+            }
+            if line.contains("Server is ready") {
+                break;
+            }
+        }
+        // The pipe must be read on, or the server blocks once it is full.
+        std::thread::spawn(move || lines.for_each(drop));
+        let address = address.expect("nats-server says where it listens");
+        Self { child, url: format!("nats://{address}") }
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        stop(&mut self.child);
+    }
+}
+
+/// The Python of the tests' virtual environment, with what `tests/requirements.txt` names.
+pub fn python() -> Command {
+    Command::new(virtual_environment().join("bin/python"))
+}
+
+/// The workspace's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A binary of the workspace, as `tests/run` built it.
+///
+/// # Panics
+/// If it is not there.
+pub fn binary(name: &str) -> PathBuf {
+    let path = PathBuf::from(env::var_os("CMTP_BIN").expect(RUN)).join(name);
+    assert!(path.exists(), "{} is missing: {RUN}", path.display());
+    path
+}
+
+fn virtual_environment() -> PathBuf {
+    PathBuf::from(env::var_os("CMTP_VENV").expect(RUN))
+}
+
+fn stop(child: &mut Child) {
+    // It may have ended by itself, which is as good.
+    let _ended = child.kill();
+    let _ended = child.wait();
+}
+
+const RUN: &str = "run tests/run, which builds and installs what this test needs";

@@ -1,0 +1,20 @@
+//! Properties that the codec keeps for any input, each a plain function that panics where one does not hold.
+//!
+//! Nothing here looks for inputs: `fuzz_targets/` hands them over from libFuzzer, and `tests/tests/fuzz_replay.rs`,
+//! on stable, from the seeds of `seeds.py` and the files of `regressions/`.
+//!
+//! Start from [`message`] (bytes of a stream) or [`stored`] (bytes of a file); [`chain`] makes messages itself.
+#![forbid(unsafe_code)]
+
+mod chain;
+mod fqmn;
+mod message;
+mod node;
+mod round_trip;
+mod stored;
+
+pub use crate::chain::chain;
+pub use crate::fqmn::fqmn;
+pub use crate::message::message;
+pub use crate::round_trip::round_trip;
+pub use crate::stored::stored;
