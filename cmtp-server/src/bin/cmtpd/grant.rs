@@ -10,8 +10,8 @@ use crate::data::Data;
 
 /// Print a token that lets an identity call targets of this node.
 ///
-/// The token is useless without the identity's key. Patterns are targets in which a whole element may be * (one element)
-/// or, at the end, ** (the rest):
+/// The token is useless without the identity's key. Patterns are targets in which a whole element
+/// may be * (one element) or, at the end, ** (the rest):
 ///
 ///   cmtpd grant --to did:key:z6Mk… --scope 0xS:echo --scope '0xR:**'
 ///   cmtpd grant --to did:key:z6Mk… --scope '0xS:**' --write '0xS:0x001:*' --ttl 5m

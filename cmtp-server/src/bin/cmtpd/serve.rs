@@ -14,27 +14,9 @@ use tracing_subscriber::EnvFilter;
 ///
 /// Prints one line once it listens: the address, the node's DID, and how to pin it. Logs go to stderr; RUST_LOG sets how
 /// much (such as RUST_LOG=cmtp_server=debug). On first start the node's key is made in the data directory; whoever has
-/// that file is the node.
-///
-/// The configuration file (TOML) holds any of these:
-///
-///   listen = "127.0.0.1:4433"
-///   data = "/var/lib/cmtpd"
-///   bus = "nats=nats://127.0.0.1:4222"     # or "local"
-///   body-max = 16777216                    # bytes
-///
-///   [names]
-///   "helloworld.mcom" = "0xS:0x001:hello_world"
-///
-///   [[route]]
-///   target = "0xS:0x001:*"                 # a pattern: * is one element, ** the rest
-///   to = "nats:greet"                      # or "nats" (subject from the target), or "local:hello"
-///   timeout-ms = 5000
-///   headers = ["content-type"]             # fields that pass as NATS headers, both ways
-///
-/// Flags win over the file. 0xS:echo and 0xS:time are always there.
+/// that file is the node. SIGINT and SIGTERM end it.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = CONFIGURATION)]
 pub(crate) struct Serve {
     /// Configuration file.
     #[arg(long, value_name = "FILE")]
@@ -100,3 +82,21 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     listener.close().await;
     Ok(())
 }
+
+const CONFIGURATION: &str = "\
+The configuration file (TOML) may hold any of these; flags win over it:
+  listen = \"127.0.0.1:4433\"
+  data = \"/var/lib/cmtpd\"
+  bus = \"nats=nats://127.0.0.1:4222\"     # or \"local\"
+  body-max = 16777216                    # bytes
+
+  [names]
+  \"helloworld.mcom\" = \"0xS:0x001:hello_world\"
+
+  [[route]]
+  target = \"0xS:0x001:*\"               # a pattern: * is one element, ** the rest
+  to = \"nats:greet\"                    # or \"nats\" (subject from the target), \"local:hello\"
+  timeout-ms = 5000
+  headers = [\"content-type\"]           # fields that pass as NATS headers, both ways
+
+0xS:echo and 0xS:time are always there.";
