@@ -289,14 +289,19 @@ fn replay(message: &Message) -> Result<Vec<Digest>, Invalid> {
         heads.push(hash);
     }
     // [STO-7] The place of a fault is the first layer whose signature or core does not fit, else the interim seal.
-    for (number, head) in (1..).zip(&heads) {
+    // [PRC-4] Carried along: to look for it under each seal would take time by the square of a stream's length.
+    let mut status = Status::NONE;
+    for ((number, head), link) in (1..).zip(&heads).zip(&message.links) {
+        if link.status() != Status::NONE {
+            status = link.status();
+        }
         while let Some((covered, seal)) = interims.next_if(|(covered, _)| *covered == number) {
             let at = |fault| Invalid { place: Place::Interim(*covered), fault };
             // [HSH-5] A receiver MUST compute the hash of every interim seal.
             if seal::interim_hash(&seal.key, number, *head) != seal.hash {
                 return Err(at(Fault::OtherSeal));
             }
-            check_receipt(message, seal, *covered, true).map_err(at)?;
+            check_receipt(message, seal, (*covered, status), true).map_err(at)?;
         }
     }
     let at_seal = |fault| Invalid { place: Place::Seal, fault };
@@ -307,11 +312,17 @@ fn replay(message: &Message) -> Result<Vec<Digest>, Invalid> {
     if chain.seal(&message.seal.key) != message.seal.hash {
         return Err(at_seal(Fault::OtherSeal));
     }
-    check_receipt(message, &message.seal, chain.length(), false).map_err(at_seal)?;
+    check_receipt(message, &message.seal, (chain.length(), status), false).map_err(at_seal)?;
     Ok(heads)
 }
 
-fn check_receipt(message: &Message, seal: &Seal, layers: u32, interim: bool) -> Result<(), Fault> {
+/// Checks R0 of a seal over so many layers with that status.
+fn check_receipt(
+    message: &Message,
+    seal: &Seal,
+    (layers, status): (u32, Status),
+    interim: bool,
+) -> Result<(), Fault> {
     let Some(receipt) = &seal.receipt else { return Ok(()) };
     // [RCP-14] The entry type of an INTERIM MUST be `segment`, that of a SEAL another.
     if receipt.is_for_interim() != interim {
@@ -324,8 +335,6 @@ fn check_receipt(message: &Message, seal: &Seal, layers: u32, interim: bool) -> 
     {
         return Err(Fault::OtherRequest);
     }
-    let covered = message.links.get(..layers as usize).unwrap_or(&message.links);
-    let status = process::message_status(&steps(covered));
     let entry = receipt.entry(status, layers, seal.hash);
     receipt.verify(&seal.key, &entry).map_err(Fault::Receipt)
 }
