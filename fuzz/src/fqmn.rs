@@ -3,7 +3,7 @@
 use cmtp_codec::{
     Element, Fqmn, FqmnError, Pattern, PatternError, check_subject, encode_segment, subject,
 };
-use cmtp_spec::{Opcode, limits};
+use cmtp_spec::{Opcode, binding, limits};
 
 /// Reads lines of text as names of every kind, each by itself and each two together.
 ///
@@ -84,6 +84,7 @@ fn check_fqmn(fqmn: &Fqmn, text: &str) {
     assert_eq!(subject(fqmn), subject(&bare));
     if let Ok(subject) = subject(fqmn) {
         assert_eq!(check_subject(&subject), Ok(()));
+        assert_eq!(target_of(&subject), fqmn.target());
     }
     let given = fqmn.args().map(|args| bare.clone().with_args(args));
     assert_eq!(given.unwrap_or(Ok(bare)).as_ref(), Ok(fqmn));
@@ -101,6 +102,25 @@ fn check_fqmn(fqmn: &Fqmn, text: &str) {
     if let Ok(pattern) = Pattern::parse(&wide.join(":")) {
         assert!(pattern.covers(fqmn));
     }
+}
+
+/// The inverse of the mapping: where there is one, no two targets have the same subject.
+fn target_of(subject: &str) -> String {
+    let mut tokens = subject.strip_prefix(binding::SUBJECT_PREFIX).expect("the prefix").split('.');
+    let letters = tokens.next().expect("the first opcode").to_ascii_uppercase();
+    let mut target = format!("0x{letters}");
+    for token in tokens {
+        let mut pieces = token.split('=');
+        let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
+        for piece in pieces {
+            let (digits, rest) = piece.split_at(2);
+            bytes.push(u8::from_str_radix(digits, 16).expect("two digits"));
+            bytes.extend(rest.as_bytes());
+        }
+        let element = String::from_utf8(bytes).expect("bytes of a target");
+        target = format!("{target}:{}", encode_segment(&element));
+    }
+    target
 }
 
 fn check_two(one: &str, other: &str) {

@@ -8,7 +8,8 @@ use cmtp_codec::{
     Assembler, Body, Chain, DecodeError, DecodeErrorKind, Frame, FrameReader, Link, Part, Source,
 };
 
-/// Reads a stream in one piece and in several; the first four bytes are sizes of pieces, less one, taken in turn.
+/// Reads a stream in one piece, in several, and, where it is short, byte by byte; the first four bytes are sizes of pieces,
+/// less one, taken in turn.
 ///
 /// - `[CNV-4]` Frames, the error and where it stands don't depend on the cuts, and *need more* is an answer that
 ///   stays until more is there.
@@ -19,6 +20,9 @@ pub fn message(data: &[u8]) {
     let pieces = cut(bytes, sizes);
     for push in [Push::Copied, Push::Owned] {
         assert_eq!(Reading::of(pieces.iter().copied(), push), whole);
+    }
+    if bytes.len() <= SHORT {
+        assert_eq!(Reading::of(bytes.chunks(1), Push::Copied), whole);
     }
     assert!(whole.offset <= bytes.len() as u64);
     for source in [Source::Request, Source::Answer, Source::Stored] {
@@ -139,6 +143,9 @@ fn check_link(link: &Link, source: Source) {
         assert!(layer.private.iter().all(|private| private.field().is_some()));
     }
 }
+
+/// Every cut of a longer stream would make an input slow.
+const SHORT: usize = 1_024;
 
 /// Small, so that inputs reach it.
 const BODY_MAX: u64 = 300;
