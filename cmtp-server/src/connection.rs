@@ -59,7 +59,7 @@ async fn open_control(
         (SettingId::JOURNAL_MODE, u64::from(JournalMode::NONE.0)),
     ];
     Frame::Settings(settings).encode(&mut out);
-    Frame::Keys(node.key.key_list()).encode(&mut out);
+    Frame::Keys(node.keys.clone()).encode(&mut out);
     send.write_all(&out).await?;
     Ok(send)
 }

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cmtp_codec::{Digest, PublicKey, Salt};
+use cmtp_codec::{Digest, KeyList, PublicKey, Salt};
 
 use crate::config::Config;
 use crate::names::Names;
@@ -14,6 +14,8 @@ use crate::seal::Sealer;
 /// What a node is and knows: key, names, routes. All connections share it.
 pub struct Node {
     pub(crate) key: NodeKey,
+    /// Signed once: a connection without a token costs no signature but TLS's.
+    pub(crate) keys: KeyList,
     pub(crate) names: Names,
     pub(crate) routes: Routes,
     pub(crate) sealer: Sealer,
@@ -35,6 +37,7 @@ impl Node {
             sealer: Sealer::new(&key),
             body_max: config.body_max,
             policy: Digest::of(&[]),
+            keys: key.key_list(),
             key,
         })
     }
