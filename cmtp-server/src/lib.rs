@@ -13,6 +13,7 @@ mod admit;
 mod config;
 mod connection;
 mod exchange;
+mod incoming;
 mod listener;
 mod names;
 mod nats;
