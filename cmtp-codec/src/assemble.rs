@@ -86,6 +86,13 @@ impl Assembler {
         }
     }
 
+    /// Goes on with a message of which `number` layers were read before.
+    #[must_use]
+    pub const fn after(mut self, number: u32) -> Self {
+        self.number = number;
+        self
+    }
+
     /// Takes the next frame; `None` where it completes nothing yet.
     ///
     /// # Errors

@@ -111,15 +111,19 @@ impl From<Layer> for Link {
 pub struct Chain {
     head: Digest,
     length: u32,
+    last: Option<Core>,
 }
 
 impl Default for Chain {
     fn default() -> Self {
-        Self { head: Digest::ZERO, length: 0 }
+        Self::EMPTY
     }
 }
 
 impl Chain {
+    /// No layer yet.
+    pub const EMPTY: Self = Self { head: Digest::ZERO, length: 0, last: None };
+
     /// The hash of the last layer; zero where there is none.
     pub const fn head(&self) -> Digest {
         self.head
@@ -128,6 +132,11 @@ impl Chain {
     /// The number of layers.
     pub const fn length(&self) -> u32 {
         self.length
+    }
+
+    /// The core of the last layer: what is left of the layer when it is withheld.
+    pub const fn core(&self) -> Option<&Core> {
+        self.last.as_ref()
     }
 
     /// Adds a layer that was read, and checks its signature or its core.
@@ -145,7 +154,7 @@ impl Chain {
             let signature = link.signature().ok_or(LinkError::Unsigned)?;
             core.actor.verify(uses::LAYER, &hash.0, signature)?;
         }
-        Ok(self.advance(hash))
+        Ok(self.advance(core, hash))
     }
 
     /// Adds a layer that was made here and is not signed.
@@ -154,7 +163,8 @@ impl Chain {
     /// The rule that a reader would find broken; the chain is as before.
     pub fn append(&mut self, layer: &Layer) -> Result<Digest, DecodeErrorKind> {
         layer.check(self.length)?;
-        Ok(self.advance(layer.core(self.length, self.head).hash()))
+        let core = layer.core(self.length, self.head);
+        Ok(self.advance(core, core.hash()))
     }
 
     /// Signs a layer that was made here, and adds it.
@@ -167,10 +177,11 @@ impl Chain {
         key: &SigningKey,
     ) -> Result<Digest, DecodeErrorKind> {
         layer.flags.0 |= LayerFlags::SIGNED.0;
-        let hash = layer.core(self.length, self.head).hash();
+        let core = layer.core(self.length, self.head);
+        let hash = core.hash();
         layer.signature = Some(key.sign(uses::LAYER, &hash.0));
         layer.check(self.length)?;
-        Ok(self.advance(hash))
+        Ok(self.advance(core, hash))
     }
 
     /// F, as the node with `key` seals the chain.
@@ -193,8 +204,9 @@ impl Chain {
         Ok(*core)
     }
 
-    fn advance(&mut self, hash: Digest) -> Digest {
+    fn advance(&mut self, core: Core, hash: Digest) -> Digest {
         self.head = hash;
+        self.last = Some(core);
         // A chain is bounded by `layers-max` and `segments-max`, far below 2^32.
         self.length = self.length.saturating_add(1);
         hash

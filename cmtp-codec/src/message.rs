@@ -419,9 +419,7 @@ fn check_names(message: &Message) -> Result<(), Deviation> {
 
 /// The number that an entry has for the origin's target; 0 where it begins with no opcode of the table: `[PRC-3]`.
 fn target_opcode(origin: &Layer) -> Opcode {
-    let target = origin.text(FieldIndex::TARGET).unwrap_or_default();
-    let first = target.split(':').next().unwrap_or_default();
-    Opcode::from_name(first).unwrap_or(Opcode(0))
+    Opcode::of_target(origin.text(FieldIndex::TARGET).unwrap_or_default())
 }
 
 fn steps(links: &[Link]) -> Vec<StepTaken> {

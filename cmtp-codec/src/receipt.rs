@@ -1,6 +1,6 @@
 //! Entries and R0, the node's signed promise: `cmtp-spec/spec/13-receipts.md`.
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 
 use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status, binding, limits, uses};
 
@@ -39,7 +39,7 @@ impl Entry {
     pub fn to_bytes(&self) -> [u8; Self::LENGTH] {
         let mut bytes = [0; Self::LENGTH];
         let mut out = bytes.as_mut_slice();
-        out.put_uint(u64::from(binding::VERSION), 1);
+        out.put_u8(version());
         out.put_u8(self.entry_type.0);
         out.put_u16(self.opcode.0);
         out.put_u16(self.flags.0);
@@ -49,6 +49,24 @@ impl Entry {
         out.put_slice(&self.message_id);
         out.put_slice(&self.seal.0);
         bytes
+    }
+
+    /// Reads an entry; `None` for bytes of another version.
+    pub fn from_bytes(bytes: &[u8; Self::LENGTH]) -> Option<Self> {
+        let mut bytes = bytes.as_slice();
+        if bytes.get_u8() != version() {
+            return None;
+        }
+        Some(Self {
+            entry_type: EntryType(bytes.get_u8()),
+            opcode: Opcode(bytes.get_u16()),
+            flags: EntryFlags(bytes.get_u16()),
+            status: Status(bytes.get_u16()),
+            layers: bytes.get_u32(),
+            time: bytes.get_u64(),
+            message_id: array(&mut bytes),
+            seal: Digest(array(&mut bytes)),
+        })
     }
 
     /// RFC 6962's leaf hash.
@@ -247,6 +265,18 @@ pub enum ReceiptError {
     /// The signed root is not over this message's entry.
     #[error("R0 is for another entry: its path does not lead from this message to the signed root")]
     OtherEntry,
+}
+
+/// The protocol's version, in the octet that an entry has for it.
+const fn version() -> u8 {
+    // The registry's version is far below 2^8, and the entry is laid out for no more.
+    binding::VERSION.to_be_bytes()[1]
+}
+
+fn array<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
+    let mut array = [0; N];
+    bytes.copy_to_slice(&mut array);
+    array
 }
 
 /// In place of a first index: the receipt names none.

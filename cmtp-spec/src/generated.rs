@@ -57,7 +57,7 @@ crate::registry! {
     /// Entry types: `spec/13-receipts.md`.
     EntryType: u8 {
         INTENT = 1, "intent", "A write is about to be dispatched; F is the head at dispatch.";
-        OUTCOME = 2, "outcome", "Closes an intent.";
+        OUTCOME = 2, "outcome", "The end of a write; closes its intent, where it had one.";
         EXCHANGE = 3, "exchange", "A read.";
         REFUSAL = 4, "refusal", "A request refused after a token was accepted.";
         SEGMENT = 5, "segment", "An interim seal.";
@@ -378,6 +378,14 @@ pub mod limits {
     pub const BAD_TOKENS_MAX: u64 = 8;
     /// Tokens that a node keeps for one connection; an older one is then unknown (401, resend-token), in tokens.
     pub const KNOWN_TOKENS_MAX: u64 = 16;
+    /// Body of a segment that a node makes: four full BODY frames, so that what is not sealed yet stays small, in bytes.
+    pub const SEGMENT_BYTES_MAX: u64 = 65_536;
+    /// Writes that a node remembers in all: 145 a second over two id windows, about 300 MiB, in writes.
+    pub const WRITES_MAX: u64 = 1_048_576;
+    /// Writes that a node remembers of one caller: a quarter of all, in writes.
+    pub const CALLER_WRITES_MAX: u64 = 262_144;
+    /// Keys and values that a node's State keeps in memory, in bytes.
+    pub const STATE_BYTES_MAX: u64 = 268_435_456;
 }
 
 /// Constants of the bindings: `spec/09-quic.md`, `spec/12-stored.md`.
@@ -408,6 +416,10 @@ pub mod binding {
     pub const TLOG_PROOF_HEADER: &str = "c2sp.org/tlog-proof@v1";
     /// First bytes of the JetStream subject of the audit stream; reserved.
     pub const AUDIT_SUBJECT_PREFIX: &str = "cmtp.audit.";
+    /// First eight bytes of a journal file.
+    pub const JOURNAL_MAGIC: [u8; 8] = [0x43, 0x4d, 0x54, 0x50, 0x4a, 0x0d, 0x0a, 0x1a];
+    /// First eight bytes of a commit in a journal file.
+    pub const COMMIT_MAGIC: [u8; 8] = [0xc0, 0x43, 0x4d, 0x54, 0x50, 0x43, 0x54, 0x0a];
 }
 
 /// First eight bytes of every hash pre-image: `spec/04-hashing.md`.

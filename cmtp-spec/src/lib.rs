@@ -177,3 +177,11 @@ pub enum Process {
     /// The whole of it, or a beginning whose last layer has a status of 400 or more.
     Stop(&'static Process),
 }
+
+impl Opcode {
+    /// The opcode that a target begins with, up to its first `:` or its end; 0 where that is none of the table: chapter 13.
+    pub fn of_target(target: &str) -> Self {
+        let first = target.split(':').next().unwrap_or_default();
+        Self::from_name(first).unwrap_or(Self(0))
+    }
+}

@@ -114,8 +114,9 @@ impl Node {
         let leaves: Vec<_> = (0..count)
             .map(|place| if place == offset { entry.leaf() } else { merkle::leaf(&[0]) })
             .collect();
-        receipt.path = merkle::path(&leaves, offset as usize);
-        receipt.statement.root = merkle::root(&leaves);
+        let tree = merkle::Tree::new(leaves);
+        receipt.path = tree.path(offset as usize);
+        receipt.statement.root = tree.root();
         receipt.signature = receipt.statement.sign(&self.layer);
         receipt
     }

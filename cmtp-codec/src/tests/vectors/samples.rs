@@ -263,9 +263,9 @@ impl Work {
         };
         let entry = receipt.entry(message_of(&self.links), self.chain.length(), seal);
         let leaf = |at: u32| if at == offset { entry.leaf() } else { merkle::leaf(&[at as u8]) };
-        let leaves: Vec<_> = (0..count).map(leaf).collect();
-        receipt.statement.root = merkle::root(&leaves);
-        receipt.path = merkle::path(&leaves, offset as usize);
+        let tree = merkle::Tree::new((0..count).map(leaf).collect());
+        receipt.statement.root = tree.root();
+        receipt.path = tree.path(offset as usize);
         receipt.signature = receipt.statement.sign(&self.keys.node);
         receipt
     }
