@@ -12,6 +12,7 @@ use cmtp_spec::{
 use crate::node::Node;
 use crate::refusal::Refusal;
 use crate::token::Token;
+use crate::writes;
 
 /// What one connection has proved.
 ///
@@ -36,6 +37,13 @@ impl Proved {
     pub(crate) fn is_exhausted(&self) -> bool {
         // [QUI-14] More than `bad-tokens-max` bad tokens or proofs close the connection.
         self.state().bad > limits::BAD_TOKENS_MAX
+    }
+
+    /// When the last of the tokens of `holder` that this connection showed expires, microseconds since 1970.
+    pub(crate) fn expires(&self, holder: &PublicKey) -> u64 {
+        let state = self.state();
+        let tokens = state.tokens.values().filter(|token| token.holder == *holder);
+        tokens.map(|token| token.expires_at()).max().unwrap_or(0)
     }
 
     /// The token that AUTH shows or names.
@@ -180,8 +188,8 @@ fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Adm
     // [ADM-7] A target that no pattern covers MUST be refused with status 403.
     let pattern = token.covering(&target).ok_or_else(|| not_covered(&target))?.to_string();
     let wanted = origin.octet(FieldIndex::JOURNAL).unwrap_or(JournalMode::NONE.0);
-    if wanted > JournalMode::NONE.0 || target.is_write() {
-        let detail = "this node keeps no journal, so it takes neither writes nor journal modes";
+    if wanted > JournalMode::WAL.0 {
+        let detail = format!("this node has no journal mode {wanted}");
         return Err(Refusal::new(Status::NOT_IMPLEMENTED, detail));
     }
     if target.opcode() == Opcode::P {
@@ -192,9 +200,7 @@ fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Adm
 
 fn check_times(origin: &Layer, now: u64) -> Result<(), Refusal> {
     let id: [u8; 16] = origin.fixed(FieldIndex::MESSAGE_ID).unwrap_or_default();
-    let mut milliseconds = [0; 8];
-    milliseconds[2..].copy_from_slice(&id[..6]);
-    let id_time = u64::from_be_bytes(milliseconds).saturating_mul(1000);
+    let id_time = writes::id_time(&id);
     // [IDM-3] A node MUST refuse an id whose time is further than `id-window` from its clock.
     if id_time.abs_diff(now) > limits::ID_WINDOW * MICROSECONDS {
         let detail = "the time in the message id is too far from this node's clock";

@@ -8,7 +8,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use cmtp_codec::{Fqmn, FqmnError, Pattern, PatternError, SubjectError, check_subject};
-use cmtp_spec::{binding, limits};
+use cmtp_spec::{JournalMode, binding, limits};
 use serde::Deserialize;
 
 /// What a node is told.
@@ -35,6 +35,8 @@ pub struct Config {
     pub bus: Bus,
     /// Largest body that is taken from a caller or a service, bytes.
     pub body_max: u64,
+    /// How exchanges are journalled.
+    pub journal: JournalSettings,
     /// What names stand for.
     pub names: BTreeMap<String, Fqmn>,
     /// Where targets lead; the first that covers a target counts.
@@ -49,6 +51,7 @@ impl Config {
             data: data.into(),
             bus: Bus::Local,
             body_max: limits::BODY_MAX,
+            journal: JournalSettings::default(),
             names: BTreeMap::new(),
             routes: Vec::new(),
         }
@@ -73,6 +76,7 @@ impl Config {
         let mut config = Self::new(file.data.unwrap_or_else(default_data));
         config.listen = file.listen.unwrap_or(config.listen);
         config.body_max = file.body_max.unwrap_or(config.body_max);
+        config.journal = file.journal.settings()?;
         if let Some(bus) = file.bus {
             config.bus = bus.parse()?;
         }
@@ -115,11 +119,30 @@ impl FromStr for Bus {
     }
 }
 
+/// How exchanges are journalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalSettings {
+    /// The mode where neither a route nor the caller asks for another.
+    pub mode: JournalMode,
+    /// Bytes of a log file: what is set aside on the disk, and moved to segments at a time.
+    pub segment_bytes: u64,
+}
+
+impl Default for JournalSettings {
+    fn default() -> Self {
+        Self { mode: JournalMode::WAL, segment_bytes: SEGMENT_BYTES }
+    }
+}
+
 /// Where targets lead that a pattern covers.
 #[derive(Clone, Debug)]
 pub struct RouteConfig {
-    /// The targets.
+    /// The targets, spelled with read opcodes.
     pub target: Pattern,
+    /// Whether it serves writes: its target was spelled with a write opcode.
+    pub serves_writes: bool,
+    /// How its exchanges are journalled, if not as the node's others.
+    pub journal: Option<JournalMode>,
     /// Where they lead.
     pub to: Destination,
     /// How long the service has to answer.
@@ -140,7 +163,8 @@ pub enum Destination {
 
 impl RouteConfig {
     fn from_entry(entry: RouteEntry) -> Result<Self, ConfigError> {
-        let target = Pattern::parse(&entry.target)
+        let (spelled, serves_writes) = read_spelling(&entry.target);
+        let target = Pattern::parse(&spelled)
             .map_err(|error| ConfigError::Target { target: entry.target.clone(), error })?;
         let to = match entry.to.split_once(':') {
             Some(("local", service)) => Destination::Local(service.to_owned()),
@@ -159,7 +183,8 @@ impl RouteConfig {
             }
         }
         let timeout = Duration::from_millis(entry.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS));
-        Ok(Self { target, to, timeout, headers: entry.headers })
+        let journal = entry.journal.as_deref().map(journal_mode).transpose()?;
+        Ok(Self { target, serves_writes, journal, to, timeout, headers: entry.headers })
     }
 }
 
@@ -214,12 +239,40 @@ pub enum ConfigError {
         /// What was given.
         to: String,
     },
+    /// A journal mode that there is not.
+    #[error("journal mode {mode:?}: expected \"wal\" (durable before the answer) or \"async\"")]
+    JournalMode {
+        /// What was given.
+        mode: String,
+    },
+    /// Too small a log file.
+    #[error("journal.segment-bytes {bytes}: a log file has at least {SEGMENT_BYTES_MIN} bytes")]
+    SegmentBytes {
+        /// What was given.
+        bytes: u64,
+    },
     /// A header that must not pass.
     #[error("route header {header:?}: names are lower case, and nats-* and cmtp-* never pass")]
     Header {
         /// The name.
         header: String,
     },
+}
+
+/// `0xSW:x` is the write form of `0xS:x`: patterns are spelled with read opcodes.
+fn read_spelling(target: &str) -> (String, bool) {
+    match target.split_once(':') {
+        Some((opcode, rest)) if opcode.starts_with("0x") && opcode.ends_with('W') => {
+            (format!("{}:{rest}", opcode.trim_end_matches('W')), true)
+        }
+        _ => (target.to_owned(), false),
+    }
+}
+
+fn journal_mode(name: &str) -> Result<JournalMode, ConfigError> {
+    JournalMode::from_name(name)
+        .filter(|mode| *mode != JournalMode::NONE)
+        .ok_or_else(|| ConfigError::JournalMode { mode: name.to_owned() })
 }
 
 /// Whether a field of this name may pass between caller and plain service at all.
@@ -246,9 +299,34 @@ struct File {
     bus: Option<String>,
     body_max: Option<u64>,
     #[serde(default)]
+    journal: JournalTable,
+    #[serde(default)]
     names: BTreeMap<String, String>,
     #[serde(default)]
     route: Vec<RouteEntry>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct JournalTable {
+    mode: Option<String>,
+    segment_bytes: Option<u64>,
+}
+
+impl JournalTable {
+    fn settings(self) -> Result<JournalSettings, ConfigError> {
+        let mut settings = JournalSettings::default();
+        if let Some(mode) = self.mode {
+            settings.mode = journal_mode(&mode)?;
+        }
+        if let Some(bytes) = self.segment_bytes {
+            if bytes < SEGMENT_BYTES_MIN {
+                return Err(ConfigError::SegmentBytes { bytes });
+            }
+            settings.segment_bytes = bytes;
+        }
+        Ok(settings)
+    }
 }
 
 #[derive(Deserialize)]
@@ -257,10 +335,15 @@ struct RouteEntry {
     target: String,
     to: String,
     timeout_ms: Option<u64>,
+    journal: Option<String>,
     #[serde(default)]
     headers: Vec<String>,
 }
 
+/// 64 MiB: some ten thousand exchanges, a tenth of a second to move.
+const SEGMENT_BYTES: u64 = 64 << 20;
+/// Room for a few commits.
+const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 const DEFAULT_TIMEOUT_MS: u64 = limits::SERVICE_DEADLINE * 1000;
 
 #[cfg(test)]

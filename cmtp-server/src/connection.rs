@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use cmtp_codec::{Frame, FrameReader};
-use cmtp_spec::{CloseCode, JournalMode, SettingId, StreamType, binding, limits};
+use cmtp_spec::{CloseCode, SettingId, StreamType, binding, limits};
 use quinn::{Connection, RecvStream, VarInt};
 
 use crate::admit::Proved;
@@ -56,7 +56,7 @@ async fn open_control(
         (SettingId::LAYER_FRAME_MAX, limits::LAYER_FRAME_MAX),
         (SettingId::BODY_MAX, node.body_max),
         (SettingId::ID_WINDOW, limits::ID_WINDOW),
-        (SettingId::JOURNAL_MODE, u64::from(JournalMode::NONE.0)),
+        (SettingId::JOURNAL_MODE, u64::from(node.journal_mode.0)),
     ];
     Frame::Settings(settings).encode(&mut out);
     Frame::Keys(node.keys.clone()).encode(&mut out);

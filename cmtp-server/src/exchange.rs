@@ -1,42 +1,38 @@
 //! One exchange: a request stream from its first frame to the seal. `cmtp-spec/spec/09-quic.md`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use cmtp_codec::{Chain, Field, Fqmn, Frame, Layer, Link, Name, Seal};
-use cmtp_spec::{CloseCode, FieldClass, FieldIndex, LayerFlags, Opcode, Status, Step};
+use cmtp_codec::Fqmn;
+use cmtp_spec::{BusAuth, CloseCode, EntryFlags, EntryType, Status, Step, limits};
 use quinn::{RecvStream, SendStream, VarInt};
 
 use crate::admit::{Admission, Admitted, Proved, not_covered};
+use crate::answer::Answering;
 use crate::incoming::{Fault, Incoming, Rest};
+use crate::journal::JournalError;
 use crate::nats;
 use crate::node::{self, Node};
 use crate::refusal::Refusal;
 use crate::routes::Route;
-use crate::seal::Sealed;
-use crate::service::{Call, Reply};
+use crate::service::{Call, Effect, Reply};
+use crate::stream;
+use crate::writes::{Claim, Claimed};
 
 /// Serves one request stream. Whatever is wrong with it ends here, with an answer or with a code on the stream.
 pub(crate) async fn serve(
-    node: &Node,
+    node: &Arc<Node>,
     proved: &Proved,
     mut send: SendStream,
     mut recv: RecvStream,
 ) {
-    let answer = match answer(node, proved, &mut recv).await {
-        Ok(answer) => answer,
-        Err(fault) => {
-            tracing::debug!(%fault, "request stream ended without an answer");
-            // [QUI-8] An error on a request stream ends that stream, in both directions.
-            // Either half may be closed already, which is what is wanted.
-            let code = VarInt::from(fault.code());
-            let _closed = send.reset(code);
-            let _closed = recv.stop(code);
-            return;
-        }
-    };
-    if let Err(error) = send.write_all(&answer).await {
-        tracing::debug!(%error, "the caller did not take the answer");
+    if let Err(fault) = answer(node, proved, &mut send, &mut recv).await {
+        tracing::debug!(%fault, "request stream ended without an answer");
+        // [QUI-8] An error on a request stream ends that stream, in both directions, with the code that names it.
+        let code = VarInt::from(fault.code());
+        // What is closed already needs no closing.
+        let _closed = send.reset(code);
+        let _closed = recv.stop(code);
         return;
     }
     // The stream was open a moment ago; if the caller closed it since, there is nobody to tell.
@@ -45,7 +41,12 @@ pub(crate) async fn serve(
     let _closed = recv.stop(VarInt::from(code(CloseCode::REFUSED)));
 }
 
-async fn answer(node: &Node, proved: &Proved, recv: &mut RecvStream) -> Result<Bytes, Fault> {
+async fn answer(
+    node: &Arc<Node>,
+    proved: &Proved,
+    send: &mut SendStream,
+    recv: &mut RecvStream,
+) -> Result<(), Fault> {
     let mut request = Incoming::new(recv, node.body_max);
     request.read_head().await?;
     let (auth, head) = request.head()?;
@@ -60,51 +61,110 @@ async fn answer(node: &Node, proved: &Proved, recv: &mut RecvStream) -> Result<B
             origin
         }
     };
-    let mut answering = Answering::begin(node, proved, origin)?;
-    answering.run(&admission).await?;
-    answering.finish(admission.token_accepted)
+    let mut exchange = Exchange { node, proved, answer: Answering::begin(node, send, origin)? };
+    let claimed = match exchange.claim(&admission).await {
+        Taken::Claimed(claimed) => Some(claimed),
+        Taken::NoWrite => None,
+        Taken::Recorded(pieces) => match exchange.answer.send_recorded(&pieces).await? {
+            true => return Ok(()),
+            false => {
+                admission.refuse(erased());
+                None
+            }
+        },
+        Taken::Refused(refusal) => {
+            admission.refuse(refusal);
+            None
+        }
+    };
+    match exchange.run(&admission, claimed).await {
+        Err(Fault::Journal(JournalError::Full)) => exchange.refuse_unrecorded(&mut admission).await,
+        other => other,
+    }
 }
 
-/// The answer as it grows.
-struct Answering<'a> {
-    node: &'a Node,
+/// A request that is being answered.
+struct Exchange<'a> {
+    node: &'a Arc<Node>,
     proved: &'a Proved,
-    origin: Layer,
-    chain: Chain,
-    out: BytesMut,
-    time: u64,
-    status: Status,
+    answer: Answering<'a>,
 }
 
-impl<'a> Answering<'a> {
-    fn begin(node: &'a Node, proved: &'a Proved, origin: Layer) -> Result<Self, Fault> {
-        let mut chain = Chain::default();
-        // [LAY-9] A broken signature is no refusal: the layer is invalid and the stream ends with `bad-chain`.
-        let link = Link::Layer(origin);
-        chain.push(&link).map_err(Fault::BadChain)?;
-        let Link::Layer(origin) = link else { return Err(Fault::Internal) };
-        Ok(Self {
-            node,
-            proved,
-            origin,
-            chain,
-            out: BytesMut::new(),
-            time: 0,
-            status: Status::NONE,
-        })
+/// What became of a write's id.
+enum Taken {
+    NoWrite,
+    Claimed(Claimed),
+    Recorded(Vec<u64>),
+    Refused(Refusal),
+}
+
+impl Exchange<'_> {
+    /// Takes the id of an admitted write.
+    async fn claim(&self, admission: &Admission) -> Taken {
+        let Ok(admitted) = &admission.outcome else { return Taken::NoWrite };
+        if !admitted.target.is_write() {
+            return Taken::NoWrite;
+        }
+        let id = self.answer.message_id();
+        let patience = tokio::time::Instant::now() + RUNNING_WAIT.min(self.answer.time_left());
+        loop {
+            let origin = self.answer.origin_hash();
+            // [IDM-2] A write with a known id and the same L_0 MUST NOT be executed again.
+            match self.node.writes.claim(admitted.caller, id, origin, node::now()) {
+                Claim::Fresh(claimed) => return Taken::Claimed(claimed),
+                Claim::Recorded(pieces) => return Taken::Recorded(pieces),
+                Claim::Other => {
+                    let detail = "this message id belongs to another request of yours";
+                    return Taken::Refused(Refusal::new(Status::ID_REUSED, detail));
+                }
+                // [IDM-2] If it is running, the node waits or answers 409.
+                Claim::Running(mut running) => {
+                    // An error says that it is not running any more, which is what is waited for.
+                    if tokio::time::timeout_at(patience, running.changed()).await.is_err() {
+                        let detail = "the same request is still being executed";
+                        let refusal = Refusal::new(Status::RUNNING, detail).after(RETRY_AFTER);
+                        return Taken::Refused(refusal);
+                    }
+                }
+                // [IDM-2] What was dispatched and has no outcome is closed as `outcome-unknown`.
+                Claim::Unknown(claimed, pieces) => match self.node.close_message(&pieces).await {
+                    Ok(closed) => {
+                        claimed.recorded(closed.clone());
+                        return Taken::Recorded(closed);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a write of unknown outcome can't be closed");
+                        return Taken::Refused(storage_full());
+                    }
+                },
+                // [IDM-4] When they are full, writes are refused with 503.
+                Claim::Full => {
+                    let detail = "no more writes can be remembered at the moment";
+                    let refusal = Refusal::new(Status::UNAVAILABLE, detail).after(FULL_AFTER);
+                    return Taken::Refused(refusal);
+                }
+            }
+        }
     }
 
-    /// Takes the steps of the request's process, up to the first refusal.
-    async fn run(&mut self, admission: &Admission) -> Result<(), Fault> {
-        let (time, salt) = (self.now(), node::salt()?);
-        self.append(admission.layer(self.node, self.proved, time, salt))?;
-        let Ok(admitted) = &admission.outcome else { return Ok(()) };
-        let Some(target) = self.resolve(admitted)? else { return Ok(()) };
+    /// Takes the steps of the request's process, up to the first refusal, and seals.
+    async fn run(&mut self, admission: &Admission, claimed: Option<Claimed>) -> Result<(), Fault> {
+        let (time, salt) = (self.answer.now(), node::salt()?);
+        self.answer.append(admission.layer(self.node, self.proved, time, salt))?;
+        let Ok(admitted) = &admission.outcome else {
+            return self.answer.finish_refused(admission.token_accepted).await;
+        };
+        let Some(target) = self.resolve(admitted)? else {
+            return self.answer.finish_refused(true).await;
+        };
         let Some(route) = self.node.routes.find(&target) else {
             let detail = format!("this node has no route for {}", target.target());
-            return self.refuse(Step::DISPATCH, &Refusal::new(Status::NOT_FOUND, detail));
+            let refusal = Refusal::new(Status::NOT_FOUND, detail);
+            self.answer.refuse(Step::DISPATCH, &refusal)?;
+            return self.answer.finish_refused(true).await;
         };
-        self.serve(admitted, &target, route).await
+        self.answer.journal_as(route.journal);
+        self.serve(admitted, &target, route, claimed).await
     }
 
     /// Resolves names until there is none; `None` where the request was refused.
@@ -122,14 +182,12 @@ impl<'a> Answering<'a> {
             };
             match resolved {
                 Ok(Some(resolved)) => {
-                    let field = Field::bytes(FieldIndex::RESOLVED, resolved.target().to_owned());
-                    let layer = self.layer(Step::RESOLVE)?.with_public(field);
-                    self.append(layer)?;
+                    self.answer.append_resolved(&resolved)?;
                     target = resolved;
                 }
                 Ok(None) => return Ok(Some(target)),
                 Err(refusal) => {
-                    self.refuse(Step::RESOLVE, &refusal)?;
+                    self.answer.refuse(Step::RESOLVE, &refusal)?;
                     return Ok(None);
                 }
             }
@@ -141,113 +199,166 @@ impl<'a> Answering<'a> {
         admitted: &Admitted,
         target: &Fqmn,
         route: &Route,
+        mut claimed: Option<Claimed>,
     ) -> Result<(), Fault> {
         let subject = match route.subject(target) {
-            Ok(subject) => subject,
-            Err(refusal) => return self.refuse(Step::DISPATCH, &refusal),
+            Ok(subject) => subject.unwrap_or_default(),
+            Err(refusal) => {
+                self.answer.refuse(Step::DISPATCH, &refusal)?;
+                return self.answer.finish_refused(true).await;
+            }
         };
         let service = route.service.service();
-        let now = node::now();
-        let not_after = self.origin.number(FieldIndex::NOT_AFTER).unwrap_or_default();
         // [NAT-6] A deadline is the earlier of the route's time and the origin's `not-after`.
-        let time_left = route.timeout.min(Duration::from_micros(not_after.saturating_sub(now)));
-        let subject = subject.unwrap_or_default();
-        if !subject.is_empty() {
-            let deadline = now.saturating_add(u64::try_from(time_left.as_micros()).unwrap_or(0));
-            // [NAT-1] A dispatch layer with `subject`, `deadline`, `head` and `bus-auth`.
-            let layer = self
-                .layer(Step::DISPATCH)?
-                .with_public(Field::bytes(FieldIndex::SUBJECT, subject.clone()))
-                .with_public(Field::number(FieldIndex::DEADLINE, deadline))
-                .with_public(Field::digest(FieldIndex::HEAD, self.chain.head()))
-                .with_public(Field::octet(FieldIndex::BUS_AUTH, service.bus_auth().0));
-            self.append(layer)?;
+        let time_left = route.timeout.min(self.answer.time_left());
+        let is_dispatched = service.bus_auth() != BusAuth::LOCAL;
+        if is_dispatched {
+            self.answer.append_dispatch(&subject, time_left, service.bus_auth())?;
+        }
+        if let (true, Some(claimed)) = (is_dispatched, &mut claimed) {
+            // The intent is durable before a side effect is dispatched.
+            let begin = self.answer.record_intent().await?;
+            claimed.dispatched(vec![begin]);
         }
         let call = Call {
             caller: admitted.caller,
             target,
-            origin: &self.origin,
+            origin: &self.answer.origin,
             subject: &subject,
             time_left,
         };
-        let reply = tokio::time::timeout(time_left, service.call(&call)).await;
-        // [NAT-5] No reply by the deadline is 504.
-        match reply.unwrap_or_else(|_elapsed| Err(nats::deadline_exceeded())) {
-            Ok(reply) => self.append_reply(reply),
-            Err(refusal) => self.refuse(Step::SERVE, &refusal),
-        }
-    }
-
-    fn append_reply(&mut self, reply: Reply) -> Result<(), Fault> {
-        let mut layer = self.layer(Step::SERVE)?.with_status(reply.status);
-        for field in reply.fields {
-            layer = match Name::default_class(&field.name) {
-                FieldClass::Public => layer.with_public(field),
-                FieldClass::Private => layer.with_private(node::salt()?, field),
-            };
-        }
-        if let Some(body) = reply.body {
-            layer = layer.with_body(node::salt()?, body);
-        }
-        match self.append(layer) {
-            // [NAT-5] An answer that can't be used is 502.
-            Err(Fault::Malformed(kind)) => {
-                let detail = format!("the service's answer can't be a layer: {kind}");
-                let refusal = Refusal::new(Status::BAD_SERVICE_ANSWER, detail);
-                self.refuse(Step::SERVE, &refusal)
-            }
-            other => other,
-        }
-    }
-
-    fn refuse(&mut self, step: Step, refusal: &Refusal) -> Result<(), Fault> {
-        let layer = self.layer(step)?;
-        self.append(refusal.mark(layer))
-    }
-
-    fn layer(&mut self, step: Step) -> Result<Layer, Fault> {
-        let time = self.now();
-        Ok(Layer::new(step, self.node.key.layer_key().public(), time, node::salt()?))
-    }
-
-    fn append(&mut self, layer: Layer) -> Result<(), Fault> {
-        self.chain.append(&layer)?;
-        layer.encode(&mut self.out);
-        if layer.status != Status::NONE {
-            self.status = layer.status;
-        }
-        Ok(())
-    }
-
-    /// [PRC-7] The node's clock, which does not go back within a message.
-    fn now(&mut self) -> u64 {
-        self.time = self.time.max(node::now());
-        self.time
-    }
-
-    fn finish(mut self, logged: bool) -> Result<Bytes, Fault> {
-        let node = self.node;
-        let mut seal: Seal = if logged {
-            let target = self.origin.text(FieldIndex::TARGET).unwrap_or_default();
-            let first = target.split(':').next().unwrap_or_default();
-            let sealed = Sealed {
-                opcode: Opcode::from_name(first).unwrap_or(Opcode(0)),
-                message_id: self.origin.fixed(FieldIndex::MESSAGE_ID).unwrap_or_default(),
-                status: self.status,
-            };
-            let now = self.now();
-            node.sealer.seal(&node.key, &self.chain, &sealed, now)
+        let calling = tokio::time::timeout(time_left, service.call(&call));
+        let reply = if claimed.is_some() {
+            // A reset after the intent never removes the outcome entry.
+            calling.await
         } else {
-            node.sealer.seal_unlogged(&node.key, &self.chain)
+            tokio::select! {
+                reply = calling => reply,
+                // Nobody waits for the answer: dropping the call tells the service.
+                _stopped = self.answer.stopped() => return Err(Fault::Gone),
+            }
         };
-        // [FRM-17] A SEAL MUST carry `body-unread` if layer 0 gets the flag by it.
-        seal.body_unread = self.origin.has(LayerFlags::BODY_UNREAD);
-        Frame::Seal(Box::new(seal)).encode(&mut self.out);
-        Ok(self.out.freeze())
+        // [NAT-5] No reply by the deadline is 504.
+        let mut reply = reply.unwrap_or_else(|_elapsed| Err(nats::deadline_exceeded()));
+        if let Ok(Reply { segments: Some(segments), .. }) = &mut reply {
+            let segments = std::mem::replace(segments, stream::empty());
+            if let Ok(reply) = reply {
+                self.answer.append_reply(reply)?;
+            }
+            return stream::serve(&mut self.answer, self.node, self.proved, admitted, segments)
+                .await;
+        }
+        match claimed {
+            None => {
+                self.append_read(reply)?;
+                self.answer.finish_read().await
+            }
+            Some(claimed) => self.finish_write(claimed, reply, is_dispatched).await,
+        }
     }
+
+    fn append_read(&mut self, reply: Result<Reply, Refusal>) -> Result<(), Fault> {
+        match reply.map(|reply| self.answer.append_reply(reply)) {
+            // [NAT-5] An answer that can't be used is 502.
+            Ok(Err(Fault::Malformed(kind))) => self.answer.refuse(Step::SERVE, &unusable(kind)),
+            Ok(appended) => appended,
+            Err(refusal) => self.answer.refuse(Step::SERVE, &refusal),
+        }
+    }
+
+    /// Appends what came of a write, journals it, and lets the effect be seen.
+    async fn finish_write(
+        &mut self,
+        claimed: Claimed,
+        reply: Result<Reply, Refusal>,
+        is_dispatched: bool,
+    ) -> Result<(), Fault> {
+        let reply = match reply {
+            Ok(mut reply) => {
+                let effect = reply.effect.take();
+                match self.answer.append_reply(reply) {
+                    Err(Fault::Malformed(kind)) => Err(unusable(kind)),
+                    appended => Ok((appended?, effect)),
+                }
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match reply {
+            Ok(((), effect)) => {
+                self.answer.append_step(Step::COMMIT)?;
+                self.record_outcome(claimed, effect).await
+            }
+            Err(refusal) if is_dispatched => {
+                let no_effect = refusal.no_effect;
+                self.answer.refuse_dispatched(&refusal)?;
+                let flags =
+                    if no_effect { EntryFlags::NO_EFFECT } else { EntryFlags::OUTCOME_UNKNOWN };
+                let recorded = self.answer.finish(EntryType::OUTCOME, flags).await?;
+                if no_effect {
+                    claimed.had_no_effect()
+                } else {
+                    claimed.recorded(recorded)
+                }
+                self.answer.flush().await
+            }
+            Err(refusal) => {
+                self.answer.refuse(Step::SERVE, &refusal)?;
+                // [IDM-5] A refusal MUST NOT claim an id.
+                drop(claimed);
+                self.answer.finish_refused(true).await
+            }
+        }
+    }
+
+    async fn record_outcome(
+        &mut self,
+        claimed: Claimed,
+        effect: Option<Effect>,
+    ) -> Result<(), Fault> {
+        let recorded = self.answer.finish(EntryType::OUTCOME, EntryFlags(0)).await?;
+        if let Some(effect) = effect {
+            effect.apply();
+        }
+        claimed.recorded(recorded);
+        self.answer.flush().await
+    }
+
+    /// The journal can't take the exchange: says so, under a receipt that promises no more than a signature.
+    async fn refuse_unrecorded(&mut self, admission: &mut Admission) -> Result<(), Fault> {
+        if self.answer.back_to_dispatch() {
+            self.answer.refuse_dispatched(&storage_full())?;
+        } else {
+            self.answer.back_to_origin();
+            admission.refuse(storage_full());
+            let (time, salt) = (self.answer.now(), node::salt()?);
+            self.answer.append(admission.layer(self.node, self.proved, time, salt))?;
+        }
+        self.answer.finish_unrecorded().await
+    }
+}
+
+fn unusable(kind: cmtp_codec::DecodeErrorKind) -> Refusal {
+    let detail = format!("the service's answer can't be a layer: {kind}");
+    Refusal::new(Status::BAD_SERVICE_ANSWER, detail)
+}
+
+fn storage_full() -> Refusal {
+    let detail = "the node's journal has no room, and without it nothing is done";
+    Refusal::new(Status::STORAGE_FULL, detail).after(RETRY_AFTER)
+}
+
+fn erased() -> Refusal {
+    Refusal::new(Status::ERASED, "the recorded answer was erased")
 }
 
 /// QUIC carries 62-bit codes; ours are registered far below 2^32.
 pub(crate) const fn code(code: CloseCode) -> u32 {
     if code.0 > u32::MAX as u64 { u32::MAX } else { code.0 as u32 }
 }
+
+/// Seconds after which to ask again for what is running, or full of what passes.
+const RETRY_AFTER: u64 = 1;
+/// Seconds: ids leave the table as their window passes.
+const FULL_AFTER: u64 = 60;
+/// How long a repeated write waits for the first, so that most callers need not ask again.
+const RUNNING_WAIT: Duration = Duration::from_secs(limits::SERVICE_DEADLINE / 3);

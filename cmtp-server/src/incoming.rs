@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::admit::Admission;
 use crate::exchange::code;
+use crate::journal::JournalError;
 use crate::refusal::Refusal;
 
 /// The request as it comes in.
@@ -146,6 +147,8 @@ pub(crate) enum Fault {
     Timeout,
     #[error("the caller went away")]
     Gone,
+    #[error("{0}")]
+    Journal(#[from] JournalError),
     #[error("the node's own fault")]
     Internal,
 }
@@ -157,7 +160,7 @@ impl Fault {
             Self::BadChain(_) => CloseCode::BAD_CHAIN,
             Self::Timeout => CloseCode::TIMEOUT,
             Self::Gone => CloseCode::CANCELLED,
-            Self::Internal => CloseCode::INTERNAL,
+            Self::Journal(_) | Self::Internal => CloseCode::INTERNAL,
         })
     }
 }

@@ -1,33 +1,44 @@
 //! The CMTP node: terminates QUIC, admits, resolves, dispatches, seals, answers.
 //!
 //! ```text
-//! QUIC stream → codec → admit → resolve → dispatch → service → seal → answer
+//! QUIC stream → codec → admit → resolve → dispatch → service → seal → journal → answer
 //! ```
 //!
-//! Each arrow goes one way. The node holds no message after its answer left (it keeps no journal yet, and its receipts
-//! say so: mode `none`), and it never changes a layer that somebody else made.
+//! Each arrow goes one way. What an answer promises is in the journal before the answer leaves. The node never changes a
+//! layer that somebody else made, and never executes a write twice.
 //!
 //! Start from [`Config`], [`Node`] and [`Listener`]; a [`Service`] is what a route leads to.
 
 mod admit;
+mod answer;
 mod config;
 mod connection;
 mod exchange;
 mod incoming;
+mod journal;
 mod listener;
 mod names;
 mod nats;
 mod node;
 mod node_key;
+mod rebuild;
 mod refusal;
 mod routes;
 mod seal;
 pub mod service;
+mod state;
+mod stream;
 mod token;
+mod writes;
 
 pub use crate::config::{Bus, Config, ConfigError};
+pub use crate::journal::{
+    JournalCheck, JournalEntry, JournalFault, JournalFaultKind, JournalOpenError, JournalReport,
+    check_journal,
+};
 pub use crate::listener::{ListenError, Listener};
-pub use crate::node::{Node, NodeError};
+pub use crate::node::{JOURNAL, Node, NodeError};
 pub use crate::node_key::{NodeKey, NodeKeyError};
+pub use crate::rebuild::RebuildError;
 pub use crate::service::Service;
 pub use crate::token::{Grant, MintError};

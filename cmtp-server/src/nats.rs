@@ -50,14 +50,14 @@ impl Plain {
         let payload = match (call.origin.data(), call.args()) {
             (Some(_), Some(_)) => {
                 let detail = "this service takes a body or arguments, not both";
-                return Err(Refusal::new(Status::BAD_REQUEST, detail));
+                return Err(Refusal::new(Status::BAD_REQUEST, detail).without_effect());
             }
             (Some(body), None) => body.clone(),
             (None, Some(args)) => Bytes::copy_from_slice(args.as_bytes()),
             (None, None) => Bytes::new(),
         };
         if self.client.connection_state() != State::Connected {
-            return Err(unavailable("the bus is not connected"));
+            return Err(unavailable("the bus is not connected").without_effect());
         }
         let request = Request::new()
             .payload(payload)
@@ -68,10 +68,13 @@ impl Plain {
         match reply {
             Ok(message) => self.incoming(message),
             Err(error) => Err(match error.kind() {
-                RequestErrorKind::NoResponders => unavailable("no service answers this target"),
+                RequestErrorKind::NoResponders => {
+                    unavailable("no service answers this target").without_effect()
+                }
                 RequestErrorKind::TimedOut => deadline_exceeded(),
                 RequestErrorKind::MaxPayloadExceeded => {
-                    Refusal::new(Status::BODY_TOO_LARGE, "the body is larger than the bus takes")
+                    let detail = "the body is larger than the bus takes";
+                    Refusal::new(Status::BODY_TOO_LARGE, detail).without_effect()
                 }
                 _ => {
                     tracing::warn!(%error, subject = call.subject, "bus request failed");
@@ -92,7 +95,7 @@ impl Plain {
             // Nor a value with CR, LF or NUL (400 for the caller's).
             let bad = || {
                 let detail = format!("field {name}: a value for this service is one line of text");
-                Refusal::new(Status::BAD_REQUEST, detail)
+                Refusal::new(Status::BAD_REQUEST, detail).without_effect()
             };
             let value = header_text(&field.value).ok_or_else(bad)?;
             headers.append(name, value);
@@ -117,7 +120,11 @@ impl Plain {
         let fields = headers.iter().flat_map(|(name, values)| {
             values.iter().filter_map(move |value| self.field(name, value))
         });
-        Ok(Reply { status: Status::OK, fields: fields.collect(), body: Some(message.payload) })
+        Ok(Reply {
+            fields: fields.collect(),
+            body: Some(message.payload),
+            ..Reply::empty(Status::OK)
+        })
     }
 
     /// [NAT-3] Headers of the reply become fields by the same list; what must not pass is dropped.

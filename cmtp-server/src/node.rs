@@ -1,50 +1,96 @@
 //! The node: what all connections share.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cmtp_codec::{Digest, KeyList, PublicKey, Salt};
+use cmtp_spec::JournalMode;
 
 use crate::config::Config;
+use crate::journal::{Journal, JournalConfig, JournalOpenError, JournalReport};
 use crate::names::Names;
 use crate::nats::ConnectError;
 use crate::node_key::{NodeKey, NodeKeyError};
+use crate::rebuild::{RebuildError, Rebuilt};
 use crate::routes::Routes;
-use crate::seal::Sealer;
+use crate::writes::Writes;
 
-/// What a node is and knows: key, names, routes. All connections share it.
+/// What a node is and knows: key, journal, names, routes. All connections share it.
 pub struct Node {
-    pub(crate) key: NodeKey,
+    pub(crate) key: Arc<NodeKey>,
     /// Signed once: a connection without a token costs no signature but TLS's.
     pub(crate) keys: KeyList,
+    pub(crate) journal: Journal,
+    pub(crate) journal_mode: JournalMode,
+    pub(crate) writes: Arc<Writes>,
     pub(crate) names: Names,
     pub(crate) routes: Routes,
-    pub(crate) sealer: Sealer,
     pub(crate) body_max: u64,
     /// Digest of the rules that decide beside the token; there are none yet: `cmtp-spec/spec/10-admission.md`.
     pub(crate) policy: Digest,
+    report: JournalReport,
 }
 
 impl Node {
-    /// Opens the node: reads or makes its key, connects to the bus.
+    /// Opens the node: reads or makes its key, replays its journal, connects to the bus.
+    ///
+    /// What a crash left unfinished is closed first: a write that was dispatched ends with `outcome-unknown`, a stream
+    /// is cut.
     ///
     /// # Errors
     /// [`NodeError`] names the culprit.
     pub async fn open(config: &Config) -> Result<Self, NodeError> {
-        let key = NodeKey::load_or_create(&config.data)?;
-        Ok(Self {
+        let key = Arc::new(NodeKey::load_or_create(&config.data)?);
+        let journal = JournalConfig {
+            folder: config.data.join(JOURNAL),
+            segment_bytes: config.journal.segment_bytes,
+        };
+        let mut rebuilt = Rebuilt::new(now());
+        let (journal, report, unfinished) =
+            Journal::open(&journal, Arc::clone(&key), |commit| rebuilt.take(commit))?;
+        let Rebuilt { state, writes, notes, .. } = rebuilt;
+        let node = Self {
             names: Names::new(config.names.clone()),
-            routes: Routes::open(config).await?,
-            sealer: Sealer::new(&key),
+            routes: Routes::open(config, &state).await?,
             body_max: config.body_max,
             policy: Digest::of(&[]),
             keys: key.key_list(),
+            journal_mode: config.journal.mode,
+            writes: Arc::new(writes),
+            journal,
             key,
-        })
+            report,
+        };
+        for message in unfinished {
+            node.close_message(&message.pieces).await?;
+        }
+        node.note_beginning(&notes).await?;
+        Ok(node)
     }
 
     /// Who the node is.
-    pub const fn did(&self) -> PublicKey {
+    pub fn did(&self) -> PublicKey {
         self.key.public()
+    }
+
+    /// What the journal held when the node was opened.
+    pub const fn journal_report(&self) -> &JournalReport {
+        &self.report
+    }
+
+    /// Waits until the journal fails, which is when the node must end: it can't acknowledge anything any more.
+    pub async fn failed(&self) -> String {
+        self.journal.failed().await
+    }
+
+    /// Makes the journal durable and ends it; nothing is answered afterwards.
+    pub fn close(&self) {
+        self.journal.close();
+    }
+
+    /// Waits until the node takes no more requests.
+    pub(crate) async fn draining(&self) {
+        std::future::pending().await
     }
 }
 
@@ -55,6 +101,12 @@ pub enum NodeError {
     /// Its key.
     #[error(transparent)]
     Key(#[from] NodeKeyError),
+    /// Its journal.
+    #[error(transparent)]
+    Journal(#[from] JournalOpenError),
+    /// What its journal holds.
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
     /// The bus.
     #[error("bus {url}: {source}; is a nats-server running there?")]
     Bus {
@@ -70,7 +122,7 @@ pub enum NodeError {
         target: String,
     },
     /// A route to a service that there is not.
-    #[error("no service {name:?} in this node: there are echo, time and hello")]
+    #[error("no service {name:?} in this node: there are echo, time, ticks, hello and state")]
     NoService {
         /// The name.
         name: String,
@@ -89,3 +141,6 @@ pub(crate) fn salt() -> Result<Salt, aws_lc_rs::error::Unspecified> {
     aws_lc_rs::rand::fill(&mut salt)?;
     Ok(Salt(salt))
 }
+
+/// The journal's folder in the data directory.
+pub const JOURNAL: &str = "journal";

@@ -14,18 +14,33 @@ pub struct Refusal {
     pub detail: String,
     /// Seconds to wait before the same bytes may be sent again.
     pub retry_after: Option<u64>,
+    /// A write certainly had no effect. Said of what a service refused; what no service was given says nothing.
+    pub no_effect: bool,
 }
 
 impl Refusal {
     /// A refusal with the status's own remedy.
     pub fn new(status: Status, detail: impl Into<String>) -> Self {
-        Self { status, remedy: status.remedy(), detail: detail.into(), retry_after: None }
+        Self {
+            status,
+            remedy: status.remedy(),
+            detail: detail.into(),
+            retry_after: None,
+            no_effect: false,
+        }
     }
 
     /// Replaces the remedy.
     #[must_use]
     pub const fn with_remedy(mut self, remedy: Remedy) -> Self {
         self.remedy = Some(remedy);
+        self
+    }
+
+    /// Says that a write certainly had no effect.
+    #[must_use]
+    pub const fn without_effect(mut self) -> Self {
+        self.no_effect = true;
         self
     }
 

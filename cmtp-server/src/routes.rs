@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cmtp_codec::{Fqmn, Pattern, subject};
-use cmtp_spec::{BusAuth, Status, limits};
+use cmtp_spec::{BusAuth, JournalMode, Status, limits};
 
 use crate::config::{Bus, Config, Destination, RouteConfig};
 use crate::nats;
 use crate::node::NodeError;
 use crate::refusal::Refusal;
 use crate::service::{self, Service};
+use crate::state::State;
 
 /// The route table: the first route that covers a target counts.
 pub(crate) struct Routes(Vec<Route>);
@@ -18,21 +19,34 @@ pub(crate) struct Routes(Vec<Route>);
 /// Where targets lead that a pattern covers.
 pub(crate) struct Route {
     pattern: Pattern,
+    /// Whether it serves writes; a pattern is spelled with read opcodes either way.
+    serves_writes: bool,
     subject: Option<String>,
     pub(crate) service: Handler,
     pub(crate) timeout: Duration,
+    pub(crate) journal: JournalMode,
 }
 
 /// A service, in the process or made for a route.
 pub(crate) enum Handler {
     Local(&'static dyn Service),
+    State(State),
     Plain(Arc<nats::Plain>),
 }
 
 impl Handler {
+    /// The service in the process that is called so.
+    fn local(name: &str, state: &State) -> Option<Self> {
+        match name {
+            "state" => Some(Self::State(state.clone())),
+            _ => service::local(name).map(Self::Local),
+        }
+    }
+
     pub(crate) fn service(&self) -> &dyn Service {
         match self {
             Self::Local(service) => *service,
+            Self::State(state) => state,
             Self::Plain(plain) => plain.as_ref(),
         }
     }
@@ -40,7 +54,7 @@ impl Handler {
 
 impl Routes {
     /// Builds the table, and connects to the bus if a route needs one.
-    pub(crate) async fn open(config: &Config) -> Result<Self, NodeError> {
+    pub(crate) async fn open(config: &Config, state: &State) -> Result<Self, NodeError> {
         let client = match &config.bus {
             Bus::Local => None,
             Bus::Nats(url) => {
@@ -50,15 +64,17 @@ impl Routes {
         };
         let mut routes = Vec::with_capacity(config.routes.len() + BUILT_IN.len());
         for route in &config.routes {
-            routes.push(Route::open(route, client.as_ref(), config.body_max)?);
+            routes.push(Route::open(route, client.as_ref(), config, state)?);
         }
-        for (target, name) in BUILT_IN {
+        for (target, serves_writes, name) in BUILT_IN {
             let missing = || NodeError::NoService { name: (*name).to_owned() };
             routes.push(Route {
                 pattern: Pattern::parse(target).map_err(|_built_in| missing())?,
+                serves_writes: *serves_writes,
                 subject: None,
-                service: Handler::Local(service::local(name).ok_or_else(missing)?),
+                service: Handler::local(name, state).ok_or_else(missing)?,
                 timeout: Duration::from_secs(limits::SERVICE_DEADLINE),
+                journal: config.journal.mode,
             });
         }
         Ok(Self(routes))
@@ -66,8 +82,8 @@ impl Routes {
 
     /// The route for `target`.
     pub(crate) fn find(&self, target: &Fqmn) -> Option<&Route> {
-        // A pattern is spelled with read opcodes; a write goes only where a write form was meant, which needs a journal.
-        self.0.iter().find(|route| !target.is_write() && route.pattern.covers(target))
+        let serves = |route: &&Route| route.serves_writes == target.is_write();
+        self.0.iter().filter(serves).find(|route| route.pattern.covers(target))
     }
 }
 
@@ -75,22 +91,31 @@ impl Route {
     fn open(
         route: &RouteConfig,
         client: Option<&nats::Client>,
-        body_max: u64,
+        config: &Config,
+        state: &State,
     ) -> Result<Self, NodeError> {
         let (service, subject) = match &route.to {
             Destination::Local(name) => {
-                let service = service::local(name)
+                let service = Handler::local(name, state)
                     .ok_or_else(|| NodeError::NoService { name: name.clone() })?;
-                (Handler::Local(service), None)
+                (service, None)
             }
             Destination::Nats(subject) => {
                 let client =
                     client.ok_or_else(|| NodeError::NoBus { target: route.target.to_string() })?;
-                let plain = nats::Plain::new(client.clone(), route.headers.clone(), body_max);
+                let plain =
+                    nats::Plain::new(client.clone(), route.headers.clone(), config.body_max);
                 (Handler::Plain(Arc::new(plain)), subject.clone())
             }
         };
-        Ok(Self { pattern: route.target.clone(), subject, service, timeout: route.timeout })
+        Ok(Self {
+            pattern: route.target.clone(),
+            serves_writes: route.serves_writes,
+            subject,
+            service,
+            timeout: route.timeout,
+            journal: route.journal.unwrap_or(config.journal.mode),
+        })
     }
 
     /// The bus subject for `target`, or `None` where the service is in the process.
@@ -108,4 +133,11 @@ impl Route {
     }
 }
 
-const BUILT_IN: &[(&str, &str)] = &[("0xS:echo", "echo"), ("0xS:time", "time")];
+/// Pattern, whether it serves writes, service.
+const BUILT_IN: &[(&str, bool, &str)] = &[
+    ("0xS:echo", false, "echo"),
+    ("0xS:time", false, "time"),
+    ("0xS:time:ticks", false, "ticks"),
+    ("0xS:*:**", false, "state"),
+    ("0xS:*:**", true, "state"),
+];

@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use cmtp_codec::{Field, Fqmn, Layer, PublicKey};
 use cmtp_spec::{BusAuth, FieldIndex, Status};
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 
 use crate::refusal::Refusal;
 
@@ -48,7 +49,6 @@ impl Call<'_> {
 }
 
 /// An answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// 200 to 399.
     pub status: Status,
@@ -56,15 +56,43 @@ pub struct Reply {
     pub fields: Vec<Field>,
     /// The body.
     pub body: Option<Bytes>,
+    /// What is to be done once the journal holds the answer to a write.
+    pub effect: Option<Effect>,
+    /// What follows the body, as it comes: the answer is streamed then.
+    pub segments: Option<Segments>,
+}
+
+/// Bytes of a streamed answer as they come; an error breaks the stream off. Dropping it tells the service.
+pub type Segments = BoxStream<'static, Result<Bytes, Refusal>>;
+
+/// The effect of a write on the node itself, held back until the write is durable.
+///
+/// Dropped without being applied, it never happened.
+pub struct Effect(Box<dyn FnOnce() + Send>);
+
+impl Effect {
+    /// An effect that `apply` brings about; it must not fail.
+    pub fn new(apply: impl FnOnce() + Send + 'static) -> Self {
+        Self(Box::new(apply))
+    }
+
+    pub(crate) fn apply(self) {
+        (self.0)();
+    }
 }
 
 impl Reply {
+    /// No field and no body.
+    pub const fn empty(status: Status) -> Self {
+        Self { status, fields: Vec::new(), body: None, effect: None, segments: None }
+    }
+
     /// Status 200 with a body of this type.
     pub fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Self {
         Self {
-            status: Status::OK,
             fields: vec![Field::bytes(FieldIndex::CONTENT_TYPE, content_type)],
             body: Some(body.into()),
+            ..Self::empty(Status::OK)
         }
     }
 }
@@ -74,6 +102,7 @@ pub(crate) fn local(name: &str) -> Option<&'static dyn Service> {
     match name {
         "echo" => Some(&Echo),
         "time" => Some(&Time),
+        "ticks" => Some(&Ticks),
         "hello" => Some(&Hello),
         _ => None,
     }
@@ -87,15 +116,15 @@ impl Service for Echo {
         let content_type = call.origin.value(FieldIndex::CONTENT_TYPE).cloned();
         let reply = match (call.origin.data(), call.args()) {
             (Some(body), _) => Reply {
-                status: Status::OK,
                 fields: content_type
                     .map(|value| Field::bytes(FieldIndex::CONTENT_TYPE, value))
                     .into_iter()
                     .collect(),
                 body: Some(body.clone()),
+                ..Reply::empty(Status::OK)
             },
             (None, Some(args)) => Reply::ok("application/json", args.to_owned()),
-            (None, None) => Reply { status: Status::OK, fields: Vec::new(), body: None },
+            (None, None) => Reply::empty(Status::OK),
         };
         async { Ok(reply) }.boxed()
     }
@@ -110,17 +139,64 @@ struct Time;
 
 impl Service for Time {
     fn call<'a>(&'a self, _call: &'a Call<'a>) -> BoxFuture<'a, Result<Reply, Refusal>> {
-        let text = i64::try_from(crate::node::now())
-            .ok()
-            .and_then(|now| jiff::Timestamp::from_microsecond(now).ok())
-            .map(|now| format!("{now:.6}"))
-            .ok_or_else(|| Refusal::new(Status::INTERNAL_ERROR, "the node's clock is unusable"));
+        let text = clock_text();
         async { Ok(Reply::ok("text/plain", text?)) }.boxed()
     }
 
     fn bus_auth(&self) -> BusAuth {
         BusAuth::LOCAL
     }
+}
+
+fn clock_text() -> Result<String, Refusal> {
+    i64::try_from(crate::node::now())
+        .ok()
+        .and_then(|now| jiff::Timestamp::from_microsecond(now).ok())
+        .map(|now| format!("{now:.6}"))
+        .ok_or_else(|| Refusal::new(Status::INTERNAL_ERROR, "the node's clock is unusable"))
+}
+
+/// `0xS:time:ticks`: the node's clock, again and again, a line each. Arguments: how many lines (else without end), and
+/// milliseconds between two (else 1,000; at least 1).
+struct Ticks;
+
+impl Service for Ticks {
+    fn call<'a>(&'a self, call: &'a Call<'a>) -> BoxFuture<'a, Result<Reply, Refusal>> {
+        let reply = ticks(call.args()).map(|segments| Reply {
+            fields: vec![Field::bytes(FieldIndex::CONTENT_TYPE, "text/plain")],
+            segments: Some(segments),
+            ..Reply::empty(Status::OK)
+        });
+        async { reply }.boxed()
+    }
+
+    fn bus_auth(&self) -> BusAuth {
+        BusAuth::LOCAL
+    }
+}
+
+fn ticks(args: Option<&str>) -> Result<Segments, Refusal> {
+    let bad = |detail: String| Refusal::new(Status::BAD_REQUEST, detail);
+    let args = args.map(serde_json::from_str::<Vec<serde_json::Value>>).transpose();
+    let args = args.map_err(|error| bad(format!("arguments: {error}")))?.unwrap_or_default();
+    let number = |at: usize| match args.get(at) {
+        None => Ok(None),
+        Some(value) => {
+            let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
+            number.map(Some).ok_or_else(|| bad(format!("argument {}: expected a number", at + 1)))
+        }
+    };
+    let (count, every) = (number(0)?, number(1)?.unwrap_or(TICK_MS).max(1));
+    let every = tokio::time::interval(Duration::from_millis(every));
+    let ticks = futures::stream::unfold((count, every), |(left, mut every)| async move {
+        let left = match left {
+            Some(0) => return None,
+            left => left.map(|left| left - 1),
+        };
+        every.tick().await;
+        Some((clock_text().map(|text| Bytes::from(text + "\n")), (left, every)))
+    });
+    Ok(ticks.boxed())
 }
 
 /// Greets the first argument: what the demonstration calls by name.
@@ -144,3 +220,6 @@ impl Service for Hello {
         BusAuth::LOCAL
     }
 }
+
+/// Milliseconds between two lines of `0xS:time:ticks`.
+const TICK_MS: u64 = 1_000;

@@ -120,6 +120,11 @@ impl Token {
         (self.not_before..self.expires).contains(&(now / 1_000_000))
     }
 
+    /// When it is not valid any more, microseconds since 1970.
+    pub(crate) const fn expires_at(&self) -> u64 {
+        self.expires.saturating_mul(1_000_000)
+    }
+
     /// The pattern that covers `target`: `[ADM-7]`.
     pub(crate) fn covering<'a>(&'a self, target: &'a Fqmn) -> Option<&'a Pattern> {
         self.scope.covering(target).next()

@@ -87,7 +87,8 @@ async fn an_echo_is_answered_and_verifies() {
     assert_eq!(admit.text(FieldIndex::POLICIES), Some("0xS:**"));
     // [ADM-11]
     let receipt = answer.replay.message.seal.receipt.as_ref().unwrap();
-    assert_eq!(receipt.statement.mode, JournalMode::NONE);
+    assert_eq!(receipt.statement.mode, JournalMode::WAL);
+    assert!(receipt.index().is_some());
     assert_eq!(receipt.entry_type, EntryType::EXCHANGE);
 }
 
@@ -431,7 +432,7 @@ async fn requests_are_admitted_in_order() {
     let not_after = |time: u64| Field::number(FieldIndex::NOT_AFTER, time);
     let hour = 3_600_000_000;
     let audience = Field::key(FieldIndex::AUDIENCE, scene.key.public());
-    let journal = Field::octet(FieldIndex::JOURNAL, JournalMode::WAL.0);
+    let journal = Field::octet(FieldIndex::JOURNAL, JournalMode::WAL.0 + 1);
     let long = format!("0xS:{}", "a".repeat(1025));
     // [ADM-9] Each is the admit layer's own, so nothing was done before.
     let table = [
@@ -464,8 +465,11 @@ async fn requests_are_admitted_in_order() {
         ("an unsigned write", origin("0xSW:0x001:x"), Status::BAD_REQUEST),
         // [ADM-7]
         ("not covered", origin("0xE:orders"), Status::FORBIDDEN),
-        ("journal", origin("0xS:echo").with_public(journal), Status::NOT_IMPLEMENTED),
-        ("a write", signed(origin("0xSW:0x001:x"), &scene.key), Status::NOT_IMPLEMENTED),
+        (
+            "a journal mode that there is not",
+            origin("0xS:echo").with_public(journal),
+            Status::NOT_IMPLEMENTED,
+        ),
     ];
     for (name, origin, status) in table {
         let answer = scene.wire.exchange(&[scene.auth()], &origin).await.answer();

@@ -19,11 +19,19 @@ pub(crate) struct Data {
 impl Data {
     /// The node's key; made where there is none, as `serve` does.
     pub(crate) fn key(&self) -> anyhow::Result<NodeKey> {
-        let data = match (&self.data, &self.config) {
+        Ok(NodeKey::load_or_create(&self.folder()?)?)
+    }
+
+    /// The folder of the node's journal.
+    pub(crate) fn journal(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.folder()?.join(cmtp_server::JOURNAL))
+    }
+
+    fn folder(&self) -> anyhow::Result<PathBuf> {
+        Ok(match (&self.data, &self.config) {
             (Some(data), _) => data.clone(),
             (None, Some(config)) => Config::from_file(config)?.data,
             (None, None) => Config::default().data,
-        };
-        Ok(NodeKey::load_or_create(&data)?)
+        })
     }
 }

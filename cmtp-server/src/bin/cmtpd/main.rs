@@ -3,6 +3,7 @@
 mod data;
 mod demo;
 mod grant;
+mod journal;
 mod serve;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ struct Arguments {
 enum Command {
     Serve(serve::Serve),
     Grant(grant::Grant),
+    Journal(journal::Journal),
     Demo(demo::Demo),
     /// Print the node's DID, which clients pin.
     Did(data::Data),
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Serve(serve) => serve.run(),
         Command::Grant(grant) => grant.run(),
+        Command::Journal(journal) => journal.run(),
         Command::Demo(demo) => demo.run(),
         Command::Did(data) => data.key().map(|key| println!("{}", key.public())),
         Command::Completions { shell } => {

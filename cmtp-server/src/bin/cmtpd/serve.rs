@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use cmtp_server::{Bus, Config, Listener, Node};
 use tokio::signal::unix::{SignalKind, signal};
@@ -70,17 +70,20 @@ async fn told_to_stop() -> std::io::Result<()> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let node = Arc::new(Node::open(&config).await?);
     let did = node.did();
-    let listener = Listener::bind(node, config.listen)?;
+    let listener = Listener::bind(Arc::clone(&node), config.listen)?;
     let address = listener.address()?;
     println!(
         "cmtpd listens on {address} as {did} (pin it: cmtp call --pin {did} cmtp://{address}/0xS:echo)"
     );
-    tokio::select! {
-        () = listener.run() => {}
-        stopped = told_to_stop() => stopped.context("can't wait for signals")?,
-    }
+    let ended = tokio::select! {
+        () = listener.run() => Ok(()),
+        stopped = told_to_stop() => stopped.context("can't wait for signals"),
+        // What is not durable must not be acknowledged, so there is nothing left to do.
+        reason = node.failed() => Err(anyhow!("the journal failed: {reason}")),
+    };
     listener.close().await;
-    Ok(())
+    node.close();
+    ended
 }
 
 const CONFIGURATION: &str = "\

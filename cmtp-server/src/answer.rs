@@ -1,0 +1,360 @@
+//! The answer as it grows: layers, what of them is journalled, and the seal.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use cmtp_codec::{
+    Chain, Digest, Field, Fqmn, Frame, Layer, Link, Name, Receipt, RedactedLayer, Seal,
+};
+use cmtp_spec::{
+    BusAuth, EntryFlags, EntryType, FieldClass, FieldIndex, JournalMode, LayerFlags, Opcode,
+    Status, Step, remedies,
+};
+use quinn::SendStream;
+
+use crate::incoming::Fault;
+use crate::journal::{Draft, Hidden, Recorded};
+use crate::node::{self, Node};
+use crate::refusal::Refusal;
+use crate::seal::unrecorded_receipt;
+use crate::service::Reply;
+
+/// The answer to one request.
+///
+/// Frames are written once, and read by two: the journal, which wants the origin, too, and the caller, who has it.
+pub(crate) struct Answering<'a> {
+    node: &'a Node,
+    send: &'a mut SendStream,
+    pub(crate) origin: Layer,
+    state: Growing,
+    origin_hash: Digest,
+    /// Frames that were not sent yet. The origin's are not among them.
+    unsent: BytesMut,
+    mode: JournalMode,
+    pieces: Vec<u64>,
+    after_origin: Growing,
+    after_dispatch: Option<Growing>,
+    time: u64,
+}
+
+/// What can be gone back to.
+#[derive(Clone)]
+struct Growing {
+    chain: Chain,
+    status: Status,
+    /// Frames and cores that no entry covers yet.
+    unrecorded: BytesMut,
+    cores: BytesMut,
+}
+
+impl<'a> Answering<'a> {
+    pub(crate) fn begin(
+        node: &'a Node,
+        send: &'a mut SendStream,
+        origin: Layer,
+    ) -> Result<Self, Fault> {
+        let mut chain = Chain::EMPTY;
+        // [LAY-9] A broken signature is no refusal: the layer is invalid and the stream ends with `bad-chain`.
+        let link = Link::Layer(origin);
+        let origin_hash = chain.push(&link).map_err(Fault::BadChain)?;
+        let Link::Layer(origin) = link else { return Err(Fault::Internal) };
+        let asked = origin.octet(FieldIndex::JOURNAL).map_or(JournalMode::NONE, JournalMode);
+        let mut state = Growing {
+            chain,
+            status: Status::NONE,
+            unrecorded: BytesMut::new(),
+            cores: BytesMut::new(),
+        };
+        state.take(&origin);
+        Ok(Self {
+            node,
+            send,
+            origin,
+            after_origin: state.clone(),
+            state,
+            origin_hash,
+            unsent: BytesMut::new(),
+            mode: node.journal_mode.max(asked),
+            pieces: Vec::new(),
+            after_dispatch: None,
+            time: 0,
+        })
+    }
+
+    /// L_0.
+    pub(crate) const fn origin_hash(&self) -> Digest {
+        self.origin_hash
+    }
+
+    pub(crate) fn message_id(&self) -> [u8; 16] {
+        self.origin.fixed(FieldIndex::MESSAGE_ID).unwrap_or_default()
+    }
+
+    /// Time until the origin's not-after.
+    pub(crate) fn time_left(&self) -> Duration {
+        let not_after = self.origin.number(FieldIndex::NOT_AFTER).unwrap_or_default();
+        Duration::from_micros(not_after.saturating_sub(node::now()))
+    }
+
+    /// Journals in a route's mode; the caller may have asked for more, never for less.
+    pub(crate) fn journal_as(&mut self, route: JournalMode) {
+        let asked = self.origin.octet(FieldIndex::JOURNAL).map_or(JournalMode::NONE, JournalMode);
+        self.mode = route.max(asked);
+    }
+
+    /// Waits until the caller wants no more of the answer.
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + use<'_, 'a> {
+        let stopped = self.send.stopped();
+        async {
+            // That the connection is gone says the same.
+            let _why = stopped.await;
+        }
+    }
+
+    /// [PRC-7] The node's clock, which does not go back within a message.
+    pub(crate) fn now(&mut self) -> u64 {
+        self.time = self.time.max(node::now());
+        self.time
+    }
+
+    pub(crate) fn layer(&mut self, step: Step) -> Result<Layer, Fault> {
+        let time = self.now();
+        Ok(Layer::new(step, self.node.key.layer_key().public(), time, node::salt()?))
+    }
+
+    pub(crate) fn append(&mut self, layer: Layer) -> Result<(), Fault> {
+        self.state.chain.append(&layer)?;
+        let before = self.state.unrecorded.len();
+        self.state.take(&layer);
+        self.unsent.extend_from_slice(&self.state.unrecorded[before..]);
+        Ok(())
+    }
+
+    pub(crate) fn append_step(&mut self, step: Step) -> Result<(), Fault> {
+        let layer = self.layer(step)?;
+        self.append(layer)
+    }
+
+    pub(crate) fn append_resolved(&mut self, resolved: &Fqmn) -> Result<(), Fault> {
+        let field = Field::bytes(FieldIndex::RESOLVED, resolved.target().to_owned());
+        let layer = self.layer(Step::RESOLVE)?.with_public(field);
+        self.append(layer)
+    }
+
+    /// [NAT-1] A dispatch layer with `subject`, `deadline`, `head` and `bus-auth`.
+    pub(crate) fn append_dispatch(
+        &mut self,
+        subject: &str,
+        time_left: Duration,
+        bus_auth: BusAuth,
+    ) -> Result<(), Fault> {
+        let time_left = u64::try_from(time_left.as_micros()).unwrap_or(u64::MAX);
+        let deadline = node::now().saturating_add(time_left);
+        let layer = self
+            .layer(Step::DISPATCH)?
+            .with_public(Field::bytes(FieldIndex::SUBJECT, subject.to_owned()))
+            .with_public(Field::number(FieldIndex::DEADLINE, deadline))
+            .with_public(Field::digest(FieldIndex::HEAD, self.state.chain.head()))
+            .with_public(Field::octet(FieldIndex::BUS_AUTH, bus_auth.0));
+        self.append(layer)
+    }
+
+    /// The service's answer; one that can't be a layer leaves the chain as it was.
+    pub(crate) fn append_reply(&mut self, reply: Reply) -> Result<(), Fault> {
+        let mut layer = self.layer(Step::SERVE)?.with_status(reply.status);
+        for field in reply.fields {
+            layer = match Name::default_class(&field.name) {
+                FieldClass::Public => layer.with_public(field),
+                FieldClass::Private => layer.with_private(node::salt()?, field),
+            };
+        }
+        if let Some(body) = reply.body {
+            layer = layer.with_body(node::salt()?, body);
+        }
+        self.append(layer)
+    }
+
+    pub(crate) fn refuse(&mut self, step: Step, refusal: &Refusal) -> Result<(), Fault> {
+        let layer = self.layer(step)?;
+        self.append(refusal.mark(layer))
+    }
+
+    /// [PRC-6] A write that stopped at or after its dispatch says whether it may have had its effect.
+    pub(crate) fn refuse_dispatched(&mut self, refusal: &Refusal) -> Result<(), Fault> {
+        let layer = self.layer(Step::SERVE)?;
+        self.append(mark_dispatched(layer, refusal))
+    }
+
+    /// Forgets what came after the dispatch layer of a journalled intent; `false` where there is none.
+    pub(crate) fn back_to_dispatch(&mut self) -> bool {
+        let Some(state) = self.after_dispatch.take() else { return false };
+        // Nothing of it was sent, or the mode of the journal would not matter any more.
+        self.unsent
+            .truncate(self.unsent.len() - (self.state.unrecorded.len() - state.unrecorded.len()));
+        self.state = state;
+        true
+    }
+
+    /// Forgets all that the node appended.
+    pub(crate) fn back_to_origin(&mut self) {
+        self.unsent.clear();
+        self.state = self.after_origin.clone();
+    }
+
+    /// Journals that the request is about to be dispatched; the entry's index is given back.
+    pub(crate) async fn record_intent(&mut self) -> Result<u64, Fault> {
+        let head = self.state.chain.head();
+        let recorded = self.record(EntryType::INTENT, EntryFlags(0), head).await?;
+        self.after_dispatch = Some(self.state.clone());
+        Ok(recorded.index)
+    }
+
+    /// Journals the layers since the last seal, and sends them with an interim seal.
+    pub(crate) async fn finish_segment(&mut self) -> Result<(), Fault> {
+        let key = self.node.key.layer_key().public();
+        let hash = self.state.chain.interim_seal(&key);
+        let recorded = self.record(EntryType::SEGMENT, EntryFlags(0), hash).await?;
+        let seal = Seal { receipt: Some(recorded.receipt), ..Seal::new(key, hash) };
+        Frame::Interim(Box::new(seal)).encode(&mut self.unsent);
+        self.flush().await
+    }
+
+    /// Seals a refusal that came before any effect, and sends it.
+    pub(crate) async fn finish_refused(&mut self, token_accepted: bool) -> Result<(), Fault> {
+        if token_accepted {
+            self.finish(EntryType::REFUSAL, EntryFlags(0)).await?;
+        } else {
+            // [ADM-11] Refusals before a token was accepted carry the SEAL item `unlogged` and no R0.
+            let seal = Seal { unlogged: true, ..self.bare_seal() };
+            self.append_seal(seal);
+        }
+        self.flush().await
+    }
+
+    /// Seals what a read came to, and sends it.
+    pub(crate) async fn finish_read(&mut self) -> Result<(), Fault> {
+        let refused = self.state.status >= Status::BAD_REQUEST;
+        let entry_type = if refused { EntryType::REFUSAL } else { EntryType::EXCHANGE };
+        self.finish(entry_type, EntryFlags(0)).await?;
+        self.flush().await
+    }
+
+    /// Seals and journals; the entries of the message are given back, and the seal is sent with the next flush.
+    pub(crate) async fn finish(
+        &mut self,
+        entry_type: EntryType,
+        flags: EntryFlags,
+    ) -> Result<Vec<u64>, Fault> {
+        let seal = self.bare_seal();
+        let recorded = self.record(entry_type, flags, seal.hash).await?;
+        self.append_seal(Seal { receipt: Some(recorded.receipt), ..seal });
+        Ok(std::mem::take(&mut self.pieces))
+    }
+
+    /// Seals without the journal, and sends: the receipt is a signature and no more.
+    pub(crate) async fn finish_unrecorded(&mut self) -> Result<(), Fault> {
+        let seal = self.bare_seal();
+        let receipt = self.unrecorded_receipt(seal.hash);
+        self.append_seal(Seal { receipt: Some(receipt), ..seal });
+        self.flush().await
+    }
+
+    /// Sends the recorded answer that these entries hold; `false` where it was erased.
+    pub(crate) async fn send_recorded(&mut self, pieces: &[u64]) -> Result<bool, Fault> {
+        let read = self.node.journal.read(pieces);
+        let frames = match read {
+            Ok(message) => message.answer_frames(),
+            Err(crate::journal::ReadError::Erased) => return Ok(false),
+            Err(error) => {
+                tracing::error!(%error, ?pieces, "a recorded answer can't be read");
+                return Err(Fault::Internal);
+            }
+        };
+        let frames = frames.ok_or(Fault::Internal)?;
+        self.unsent.clear();
+        self.unsent.extend_from_slice(&frames);
+        self.flush().await?;
+        Ok(true)
+    }
+
+    /// Sends what is ready.
+    pub(crate) async fn flush(&mut self) -> Result<(), Fault> {
+        let ready = self.unsent.split().freeze();
+        // The caller stopped taking the answer, or is gone; what was promised stands in the journal.
+        self.send.write_chunk(ready).await.map_err(|_stopped_or_lost| Fault::Gone)
+    }
+
+    async fn record(
+        &mut self,
+        entry_type: EntryType,
+        flags: EntryFlags,
+        seal: Digest,
+    ) -> Result<Recorded, Fault> {
+        let (cores, content) = (&self.state.cores, &self.state.unrecorded);
+        let draft = Draft {
+            mode: self.mode,
+            entry_type,
+            opcode: self.opcode(),
+            flags,
+            status: self.state.status,
+            layers: self.state.chain.length(),
+            message_id: self.message_id(),
+            seal,
+            begin: self.pieces.first().copied(),
+            hidden: Hidden::hide(cores, content, &seal)?,
+        };
+        let recorded = self.node.journal.record(draft).await?;
+        self.pieces.push(recorded.index);
+        self.state.unrecorded.clear();
+        self.state.cores.clear();
+        Ok(recorded)
+    }
+
+    fn bare_seal(&self) -> Seal {
+        let key = self.node.key.layer_key().public();
+        Seal {
+            // [FRM-17] A SEAL MUST carry `body-unread` if layer 0 gets the flag by it.
+            body_unread: self.origin.has(LayerFlags::BODY_UNREAD),
+            ..Seal::new(key, self.state.chain.seal(&key))
+        }
+    }
+
+    fn append_seal(&mut self, seal: Seal) {
+        Frame::Seal(Box::new(seal)).encode(&mut self.unsent);
+    }
+
+    fn opcode(&self) -> Opcode {
+        Opcode::of_target(self.origin.text(FieldIndex::TARGET).unwrap_or_default())
+    }
+
+    fn unrecorded_receipt(&mut self, seal: Digest) -> Receipt {
+        let (status, layers) = (self.state.status, self.state.chain.length());
+        let (opcode, message_id) = (self.opcode(), self.message_id());
+        let time = self.now();
+        let about = (status, layers, seal);
+        unrecorded_receipt(&self.node.key, opcode, message_id, about, time)
+    }
+}
+
+impl Growing {
+    /// Keeps the frames and the core of the layer that the chain took last.
+    fn take(&mut self, layer: &Layer) {
+        layer.encode(&mut self.unrecorded);
+        if let Some(core) = self.chain.core() {
+            let redacted = RedactedLayer { core: *core, signature: layer.signature };
+            Link::Core(redacted).encode(&mut self.cores);
+        }
+        if layer.status != Status::NONE {
+            self.status = layer.status;
+        }
+    }
+}
+
+/// Makes `layer` the end of a write that was dispatched and not committed.
+pub(crate) fn mark_dispatched(layer: Layer, refusal: &Refusal) -> Layer {
+    if refusal.no_effect {
+        return refusal.mark(layer).with_public(Field::flag(FieldIndex::NO_EFFECT));
+    }
+    let refusal = refusal.clone().with_remedy(remedies::LOOK_BEFORE_RETRY);
+    refusal.mark(layer).with_public(Field::flag(FieldIndex::OUTCOME_UNKNOWN))
+}

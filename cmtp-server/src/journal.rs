@@ -1,0 +1,178 @@
+//! The journal: what was promised is here, and is here before the promise. `cmtp-spec/spec/17-journal.md`.
+//!
+//! Exchanges hand in pieces of messages and wait; one thread takes all that came, signs it once (R0), writes it once,
+//! makes it durable once, and lets them go. Behind it the log is moved to segments, where entries, records and keys have a
+//! file of their own each. It never acknowledges what is not durable, and never drops what it acknowledged.
+
+mod commit;
+mod inspect;
+mod message;
+mod open;
+mod piece;
+mod segment;
+mod store;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests;
+mod wal;
+mod writer;
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use cmtp_codec::{Digest, Entry, PublicKey, Receipt};
+use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status};
+use tokio::sync::{oneshot, watch};
+
+pub(crate) use crate::journal::commit::Commit;
+pub use crate::journal::inspect::{
+    JournalCheck, JournalEntry, JournalFault, JournalFaultKind, check_journal,
+};
+pub(crate) use crate::journal::message::{MessageReader, ReadError, read_links};
+pub use crate::journal::open::{JournalOpenError, JournalReport};
+pub(crate) use crate::journal::piece::{Hidden, Piece};
+use crate::journal::store::Store;
+use crate::journal::writer::Submission;
+
+/// The journal of a node. Closing it makes all of it durable.
+pub(crate) struct Journal {
+    submissions: Mutex<Option<Sender<Submission>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    store: Arc<Store>,
+    failed: watch::Receiver<Option<String>>,
+    node: PublicKey,
+    log_origin: String,
+    _lock: File,
+}
+
+/// A piece to be journalled: what its entry says, and what it hides.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) mode: JournalMode,
+    pub(crate) entry_type: EntryType,
+    pub(crate) opcode: Opcode,
+    pub(crate) flags: EntryFlags,
+    pub(crate) status: Status,
+    pub(crate) layers: u32,
+    pub(crate) message_id: [u8; 16],
+    pub(crate) seal: Digest,
+    pub(crate) begin: Option<u64>,
+    pub(crate) hidden: Hidden,
+}
+
+impl Draft {
+    /// A note of the node's own: an entry that stands for no message. F is the digest of what it says.
+    pub(crate) fn note(
+        entry_type: EntryType,
+        content: &[u8],
+    ) -> Result<Self, aws_lc_rs::error::Unspecified> {
+        let seal = Digest::of(content);
+        Ok(Self {
+            mode: JournalMode::WAL,
+            entry_type,
+            opcode: Opcode(0),
+            flags: EntryFlags(0),
+            status: Status::NONE,
+            layers: 0,
+            message_id: [0; 16],
+            seal,
+            begin: None,
+            hidden: Hidden::hide(&[], content, &seal)?,
+        })
+    }
+}
+
+/// What was journalled.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    pub(crate) receipt: Receipt,
+    pub(crate) index: u64,
+}
+
+/// Why something was not journalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum JournalError {
+    #[error("the journal's disk is full")]
+    Full,
+    #[error("the journal failed")]
+    Failed,
+}
+
+impl Journal {
+    /// Journals a piece; in mode `wal` it is durable when this comes back.
+    pub(crate) async fn record(&self, draft: Draft) -> Result<Recorded, JournalError> {
+        let (reply, recorded) = oneshot::channel();
+        let Draft { mode, entry_type, opcode, flags, status, layers, message_id, seal, .. } = draft;
+        let entry = Entry { entry_type, opcode, flags, status, layers, time: 0, message_id, seal };
+        let submission =
+            Submission { mode, entry, begin: draft.begin, hidden: draft.hidden, reply };
+        let sender = self.submissions().clone().ok_or(JournalError::Failed)?;
+        // Where the writer ended there is nobody to acknowledge.
+        sender.send(submission).map_err(|_ended| JournalError::Failed)?;
+        drop(sender);
+        recorded.await.unwrap_or(Err(JournalError::Failed))
+    }
+
+    /// Reads the message whose pieces these entries are, in ascending order.
+    pub(crate) fn read(&self, pieces: &[u64]) -> Result<MessageReader, ReadError> {
+        let mut message = MessageReader::new(self.node);
+        for &index in pieces {
+            let commit = self.store.read(index)?;
+            let offset = index.checked_sub(commit.first).and_then(|it| usize::try_from(it).ok());
+            let missing = || io::Error::new(io::ErrorKind::NotFound, format!("entry {index}"));
+            let offset = offset.ok_or_else(missing)?;
+            let receipt = commit.receipt(&self.log_origin, offset).ok_or_else(missing)?;
+            let piece = commit.pieces.get(offset).ok_or_else(missing)?;
+            message.push(piece, receipt)?;
+        }
+        Ok(message)
+    }
+
+    /// Waits for the first failure, and says what failed.
+    pub(crate) async fn failed(&self) -> String {
+        let mut failed = self.failed.clone();
+        match failed.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            // The writer ended in order, so it can't fail any more.
+            Err(_ended) => std::future::pending().await,
+        }
+    }
+
+    /// Makes durable what was handed in, and ends.
+    pub(crate) fn close(&self) {
+        drop(self.submissions().take());
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A thread that panicked said so.
+            let _panicked = thread.join();
+        }
+    }
+
+    fn submissions(&self) -> std::sync::MutexGuard<'_, Option<Sender<Submission>>> {
+        self.submissions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// How a journal is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct JournalConfig {
+    pub(crate) folder: PathBuf,
+    /// Bytes of a log file, which is how much is moved at a time.
+    pub(crate) segment_bytes: u64,
+}
+
+/// The origin line of the node's log: `cmtp-spec/spec/13-receipts.md`.
+pub(crate) fn log_origin(node: &PublicKey) -> String {
+    format!("cmtp/{}/0", node.multibase())
+}

@@ -1,0 +1,127 @@
+//! What was moved out of the write-ahead log: entries, records and keys, in a file of their own each.
+//! `cmtp-spec/spec/17-journal.md`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use bytes::Bytes;
+use cmtp_codec::{Entry, PublicKey};
+
+use crate::journal::commit::{ALIGN, Commit, Framed, PREFIX, framed};
+use crate::journal::piece::PieceKeys;
+use crate::journal::wal::{self, HEADER};
+
+/// Moves the commits of a log file that is not written to any more. The log may be removed afterwards.
+///
+/// Entries come last: where they stand under their name, all three files are whole. Done twice, it does no harm.
+pub(crate) fn write(
+    folder: &Path,
+    node: &PublicKey,
+    first: u64,
+    commits: &[(Commit, u64)],
+) -> io::Result<()> {
+    let commits = || commits.iter().map(|(commit, _)| commit);
+    let pieces = || commits().flat_map(|commit| &commit.pieces);
+    let head = wal::header(node, first);
+    let header = [Bytes::copy_from_slice(&head)];
+    let records = header.iter().cloned().chain(commits().map(Commit::encode_record));
+    write_file(folder, first, RECORDS, records)?;
+    let keys = pieces().map(|piece| Bytes::copy_from_slice(&piece.hidden.keys.0));
+    write_file(folder, first, KEYS, keys)?;
+    let entries = pieces().map(|piece| Bytes::copy_from_slice(&piece.entry.to_bytes()));
+    write_file(folder, first, ENTRIES, entries)
+}
+
+fn write_file(
+    folder: &Path,
+    first: u64,
+    extension: &str,
+    parts: impl Iterator<Item = Bytes>,
+) -> io::Result<()> {
+    let path = wal::path(folder, first, extension);
+    // Not `.unfinished` beside the log's own, which may be in the making at the same time.
+    let unfinished = path.with_extension(format!("{extension}-{}", wal::UNFINISHED));
+    let written = (|| {
+        let file = wal::private(OpenOptions::new().create(true).truncate(true).write(true))
+            .open(&unfinished)?;
+        let mut out = io::BufWriter::with_capacity(BUFFER, file);
+        for part in parts {
+            out.write_all(&part)?;
+        }
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(&unfinished, &path)?;
+        wal::sync_folder(&path)
+    })();
+    if written.is_err() {
+        // What is not whole only takes the room that may be missing.
+        let _gone = fs::remove_file(&unfinished);
+    }
+    written
+}
+
+/// The three files, open for reading.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    entries: File,
+    keys: File,
+    records: File,
+    first: u64,
+}
+
+impl Segment {
+    /// Opens the files that begin with the entry `first`.
+    pub(crate) fn open(folder: &Path, node: &PublicKey, first: u64) -> io::Result<Self> {
+        let open = |extension| File::open(wal::path(folder, first, extension));
+        let segment =
+            Self { entries: open(ENTRIES)?, keys: open(KEYS)?, records: open(RECORDS)?, first };
+        let mut head = [0; HEADER];
+        segment.records.read_exact_at(&mut head, 0)?;
+        if head == wal::header(node, first) { Ok(segment) } else { Err(damaged("header")) }
+    }
+
+    /// The commit whose record begins at `at`, and where the next one would.
+    pub(crate) fn read(&self, at: u64) -> io::Result<(Commit, u64)> {
+        let mut prefix = [0; PREFIX];
+        self.records.read_exact_at(&mut prefix, at)?;
+        let length = u32::from_be_bytes([prefix[12], prefix[13], prefix[14], prefix[15]]);
+        let size = PREFIX as u64 + u64::from(length);
+        // A length beyond the file is damage, and no reason to make room for it.
+        if at + size > self.records.metadata()?.len() {
+            return Err(damaged("length"));
+        }
+        let mut record = vec![0; usize::try_from(size).unwrap_or(0)];
+        self.records.read_exact_at(&mut record, at)?;
+        let Framed::Whole { start, end } = framed(&record, 0) else {
+            return Err(damaged("commit"));
+        };
+        let body = Bytes::from(record).slice(start..end);
+        let (bare, count) = Commit::decode_bare(body.clone()).ok_or_else(|| damaged("head"))?;
+        let offset = bare.first.checked_sub(self.first).ok_or_else(|| damaged("order"))?;
+        let slots = |file: &File, length: usize| {
+            let mut slots = vec![0; count.saturating_mul(length)];
+            file.read_exact_at(&mut slots, offset.saturating_mul(length as u64)).map(|()| slots)
+        };
+        let (entries, keys) =
+            (slots(&self.entries, Entry::LENGTH)?, slots(&self.keys, PieceKeys::LENGTH)?);
+        let commit =
+            Commit::decode_record(body, &entries, &keys).ok_or_else(|| damaged("record"))?;
+        Ok((commit, at + size.next_multiple_of(ALIGN as u64)))
+    }
+
+    /// Bytes of the records file.
+    pub(crate) fn size(&self) -> io::Result<u64> {
+        Ok(self.records.metadata()?.len())
+    }
+}
+
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the journal's records are damaged: {what}"))
+}
+
+/// Endings of the three files.
+pub(crate) const ENTRIES: &str = "entries";
+const RECORDS: &str = "records";
+const KEYS: &str = "keys";
+const BUFFER: usize = 1 << 20;

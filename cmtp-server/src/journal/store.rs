@@ -1,0 +1,89 @@
+//! Where each entry of the journal is, in the log or moved out of it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::{PoisonError, RwLock};
+
+use bytes::Bytes;
+
+use crate::journal::commit::{Commit, Framed, framed};
+use crate::journal::segment::Segment;
+
+/// Finds commits by index. Appended to by the writer, read by everybody.
+#[derive(Debug, Default)]
+pub(crate) struct Store(RwLock<BTreeMap<u64, Held>>);
+
+/// A file and where its commits begin: (first index, byte), ascending.
+#[derive(Debug)]
+struct Held {
+    file: Source,
+    commits: Vec<(u64, u64)>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Log(File),
+    Moved(Segment),
+}
+
+impl Store {
+    /// A log file that begins with the entry `first`.
+    pub(crate) fn add_log(&self, first: u64, file: File, commits: Vec<(u64, u64)>) {
+        self.write().insert(first, Held { file: Source::Log(file), commits });
+    }
+
+    /// What was moved: takes the place of its log.
+    pub(crate) fn add_segment(&self, first: u64, segment: Segment, commits: Vec<(u64, u64)>) {
+        self.write().insert(first, Held { file: Source::Moved(segment), commits });
+    }
+
+    /// A commit was written to the log that is being written.
+    pub(crate) fn committed(&self, first: u64, at: u64) {
+        if let Some(mut last) = self.write().last_entry() {
+            last.get_mut().commits.push((first, at));
+        }
+    }
+
+    /// The commit that holds the entry `index`.
+    pub(crate) fn read(&self, index: u64) -> io::Result<Commit> {
+        let files = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no entry {index}"));
+        let (_, held) = files.range(..=index).next_back().ok_or_else(missing)?;
+        let place = held.commits.partition_point(|(first, _)| *first <= index);
+        let (_, at) =
+            *place.checked_sub(1).and_then(|it| held.commits.get(it)).ok_or_else(missing)?;
+        let commit = match &held.file {
+            Source::Moved(segment) => segment.read(at).map(|(commit, _)| commit),
+            Source::Log(file) => {
+                let end = held.commits.get(place).map(|(_, next)| *next);
+                read_log(file, at, end)
+            }
+        }?;
+        if index < commit.first + commit.pieces.len() as u64 { Ok(commit) } else { Err(missing()) }
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<u64, Held>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read_log(file: &File, at: u64, end: Option<u64>) -> io::Result<Commit> {
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the journal's log is damaged");
+    let length = match end {
+        Some(end) => end - at,
+        None => {
+            let mut prefix = [0; 16];
+            file.read_exact_at(&mut prefix, at)?;
+            16 + u64::from(u32::from_be_bytes([prefix[12], prefix[13], prefix[14], prefix[15]]))
+        }
+    };
+    if at + length > file.metadata()?.len() {
+        return Err(damaged());
+    }
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, at)?;
+    let Framed::Whole { start, end } = framed(&bytes, 0) else { return Err(damaged()) };
+    Commit::decode(Bytes::from(bytes).slice(start..end)).ok_or_else(damaged)
+}

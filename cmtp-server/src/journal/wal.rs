@@ -1,0 +1,237 @@
+//! One file of the write-ahead log: header, then commits. `cmtp-spec/spec/17-journal.md`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use bytes::{Buf, BufMut, Bytes};
+use cmtp_codec::PublicKey;
+use cmtp_spec::binding;
+
+use crate::journal::commit::{ALIGN, Commit, Framed, framed};
+
+/// What a log is written to; a simulated disk in tests, a file else.
+pub(crate) trait LogFile: Send {
+    /// Writes all of `bytes` at `offset`.
+    fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Comes back when all that was written is durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+impl LogFile for File {
+    fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// The file that commits are appended to.
+pub(crate) struct Wal<F> {
+    file: F,
+    /// Where the next commit begins.
+    end: u64,
+    /// How far the file is known to be durable.
+    durable: u64,
+    /// Room that was set aside for the file, bytes.
+    size: u64,
+}
+
+impl<F: LogFile> Wal<F> {
+    /// Goes on at `end`, up to which the file is durable.
+    pub(crate) const fn new(file: F, end: u64, size: u64) -> Self {
+        Self { file, end, durable: end, size }
+    }
+
+    /// Whether a commit of `size` bytes would not fit any more. One that fits no file gets one of its own.
+    pub(crate) const fn is_full_for(&self, size: usize) -> bool {
+        self.end + size as u64 > self.size && self.end > HEADER as u64
+    }
+
+    /// Writes a commit behind the last one; where it begins and ends is given back. Nothing is durable yet.
+    ///
+    /// # Errors
+    /// What the disk says; the next commit is written to the same place.
+    pub(crate) fn append(&mut self, commit: &mut Commit) -> io::Result<(u64, u64)> {
+        commit.durable = self.durable;
+        let bytes = commit.encode();
+        self.file.write(&bytes, self.end)?;
+        let start = self.end;
+        self.end += bytes.len() as u64;
+        Ok((start, self.end))
+    }
+
+    /// Makes all that was appended durable.
+    ///
+    /// # Errors
+    /// What the disk says: nothing of the file can be relied on then.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        if self.durable < self.end {
+            self.file.sync()?;
+            self.durable = self.end;
+        }
+        Ok(())
+    }
+
+    /// Whether something is not durable yet.
+    pub(crate) const fn is_dirty(&self) -> bool {
+        self.durable < self.end
+    }
+}
+
+/// Makes a file with room for `size` bytes that begins with the entry `first`.
+///
+/// The room is set aside now, so that no later write to it finds the disk full, and no write changes the file's size.
+pub(crate) fn create(path: &Path, node: &PublicKey, first: u64, size: u64) -> io::Result<File> {
+    let unfinished = path.with_extension(UNFINISHED);
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(true).read(true).write(true);
+    let file = private(&mut options).open(&unfinished)?;
+    let made = allocate(&file, size)
+        .and_then(|()| file.write_all_at(&header(node, first), 0))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&unfinished, path))
+        .and_then(|()| sync_folder(path));
+    if made.is_err() {
+        // A file without its room only takes the room that is missing.
+        let _gone = fs::remove_file(&unfinished);
+    }
+    made.map(|()| file)
+}
+
+/// What a file was found to hold.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    /// The commits, each with its place.
+    pub(crate) commits: Vec<(Commit, u64)>,
+    /// Where the last whole commit ends.
+    pub(crate) end: u64,
+    /// Bytes behind it that are no whole commit and were never promised to anybody.
+    pub(crate) torn: bool,
+}
+
+/// Reads all commits of a file that begins with the entry `first`.
+///
+/// # Errors
+/// [`Damage`] where a commit that was durable once is not whole.
+pub(crate) fn scan(file: &Bytes, node: &PublicKey, first: u64) -> Result<Scanned, Damage> {
+    if file.get(..HEADER) != Some(&header(node, first)) {
+        return Err(Damage { offset: 0, what: Broken::Header });
+    }
+    let mut scanned = Scanned { commits: Vec::new(), end: HEADER as u64, torn: false };
+    let (mut at, mut next) = (HEADER, first);
+    while let Framed::Whole { start, end } = framed(file, at) {
+        let commit = Commit::decode(file.slice(start..end))
+            .filter(|commit| commit.first == next)
+            .ok_or(Damage { offset: at as u64, what: Broken::Order })?;
+        next += commit.pieces.len() as u64;
+        scanned.commits.push((commit, at as u64));
+        at = end.next_multiple_of(ALIGN);
+    }
+    scanned.end = at as u64;
+    scanned.torn = file.get(at..).is_some_and(|rest| rest.iter().any(|&byte| byte != 0));
+    if scanned.torn {
+        check_tail(file, at, next)?;
+    }
+    Ok(scanned)
+}
+
+/// A torn tail is behind all that was durable: a later commit that says otherwise tells of damage.
+fn check_tail(file: &Bytes, at: usize, next: u64) -> Result<(), Damage> {
+    let magic = &binding::COMMIT_MAGIC[..];
+    for later in (at..file.len()).step_by(ALIGN) {
+        if !file[later..].starts_with(magic) {
+            continue;
+        }
+        let Framed::Whole { start, end } = framed(file, later) else { continue };
+        let commit = Commit::decode_bare(file.slice(start..end));
+        if commit.is_some_and(|(commit, _)| commit.durable > at as u64 && commit.first > next) {
+            return Err(Damage { offset: at as u64, what: Broken::Commit });
+        }
+    }
+    Ok(())
+}
+
+/// A file of the journal that lost what was durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("at byte {offset}: {what}")]
+pub(crate) struct Damage {
+    pub(crate) offset: u64,
+    pub(crate) what: Broken,
+}
+
+/// What is wrong there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error("the header is not that of this node's journal")]
+    Header,
+    #[error("a commit that was durable is damaged")]
+    Commit,
+    #[error("a commit does not continue the one before")]
+    Order,
+}
+
+/// What every file of the journal begins with.
+pub(crate) fn header(node: &PublicKey, first: u64) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    let mut out = header.as_mut_slice();
+    out.put_slice(&binding::JOURNAL_MAGIC);
+    out.put_u64(first);
+    out.put_slice(&node.0);
+    header
+}
+
+/// The number in a file's name: the index of its first entry.
+pub(crate) fn first_of(path: &Path, extension: &str) -> Option<u64> {
+    let is_ours = path.extension().is_some_and(|found| found == extension);
+    is_ours.then(|| path.file_stem()?.to_str()?.parse().ok())?
+}
+
+/// The path of a file whose first entry is `first`.
+pub(crate) fn path(folder: &Path, first: u64, extension: &str) -> PathBuf {
+    folder.join(format!("{first:020}.{extension}"))
+}
+
+/// Makes the name of a file durable.
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// Whoever can read the journal can read what it holds the keys for.
+pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    options.mode(0o600)
+}
+
+pub(crate) fn allocate(file: &File, size: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    match fallocate(file, FallocateFlags::empty(), 0, size) {
+        // Where the filesystem can't set room aside, zeros do.
+        Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(file, size),
+        allocated => Ok(allocated?),
+    }
+}
+
+fn write_zeros(file: &File, size: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS];
+    let mut at = 0;
+    while at < size {
+        let mut rest = zeros.as_slice();
+        rest = &rest[..usize::try_from(size - at).unwrap_or(ZEROS).min(ZEROS)];
+        file.write_all_at(rest, at)?;
+        at += rest.remaining() as u64;
+    }
+    Ok(())
+}
+
+/// Bytes of [`header`].
+pub(crate) const HEADER: usize = 64;
+/// Ending of a log's name.
+pub(crate) const WAL: &str = "wal";
+/// Ending of what is not whole yet.
+pub(crate) const UNFINISHED: &str = "unfinished";
+const ZEROS: usize = 64 * 1024;

@@ -1,0 +1,328 @@
+//! The one thread that writes: takes what came in, signs it once, makes it durable once, lets the answers go.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use cmtp_codec::{Entry, PublicKey, Receipt, Signature};
+use cmtp_spec::{EntryFlags, JournalMode};
+use tokio::sync::{oneshot, watch};
+
+use crate::journal::commit::{ALIGN, Commit, PREFIX};
+use crate::journal::piece::{Hidden, Piece};
+use crate::journal::segment::{self, Segment};
+use crate::journal::store::Store;
+use crate::journal::wal::{self, HEADER, LogFile, Wal};
+use crate::journal::{JournalError, Recorded};
+use crate::node::now;
+use crate::node_key::NodeKey;
+
+/// What is to be journalled, and who waits for it.
+pub(crate) struct Submission {
+    pub(crate) mode: JournalMode,
+    /// Without its time, which is the commit's.
+    pub(crate) entry: Entry,
+    /// Index of the entry that the message began with; `None` where it begins here.
+    pub(crate) begin: Option<u64>,
+    pub(crate) hidden: Hidden,
+    pub(crate) reply: oneshot::Sender<Result<Recorded, JournalError>>,
+}
+
+/// Signs and appends commits; knows no thread and no channel.
+pub(crate) struct Committer<F> {
+    pub(crate) wal: Wal<F>,
+    pub(crate) next: u64,
+    pub(crate) last_time: u64,
+    pub(crate) key: Arc<NodeKey>,
+    pub(crate) log_origin: String,
+}
+
+impl<F: LogFile> Committer<F> {
+    /// A commit of all that came in one mode, signed; nothing is written yet.
+    pub(crate) fn prepare(
+        &mut self,
+        mode: JournalMode,
+        drafts: Vec<(Entry, Option<u64>, Hidden)>,
+        now: u64,
+    ) -> (Commit, Vec<Receipt>) {
+        // Entry times never decrease, whatever the clock does.
+        self.last_time = self.last_time.max(now);
+        let first = self.next;
+        let piece = |(index, (entry, begin, hidden)): (u64, (Entry, Option<u64>, Hidden))| {
+            let mut entry = Entry { time: self.last_time, ..entry };
+            // [RCP-14] The entry flag `async` MUST be set in mode `async`, and in no other.
+            if mode == JournalMode::ASYNC {
+                entry.flags.0 |= EntryFlags::ASYNC.0;
+            }
+            Piece { entry, begin: begin.unwrap_or(index), hidden }
+        };
+        let mut commit = Commit {
+            first,
+            durable: 0,
+            mode,
+            time: self.last_time,
+            signature: Signature([0; 64]),
+            pieces: (first..).zip(drafts).map(piece).collect(),
+        };
+        let receipts = commit.sign(&self.log_origin, self.key.layer_key());
+        (commit, receipts)
+    }
+
+    /// Writes a prepared commit, and in mode `wal` makes it durable.
+    ///
+    /// # Errors
+    /// Where writing failed, nothing happened; where [`CommitError::Sync`], the file can't be relied on any more.
+    pub(crate) fn commit(&mut self, commit: &mut Commit) -> Result<u64, CommitError> {
+        let (at, _) = self.wal.append(commit).map_err(CommitError::Write)?;
+        self.next += commit.pieces.len() as u64;
+        // Durable before the answer: DESIGN's order, and the point of the journal.
+        if commit.mode == JournalMode::WAL {
+            self.wal.sync().map_err(CommitError::Sync)?;
+        }
+        Ok(at)
+    }
+}
+
+/// What failed.
+#[derive(Debug)]
+pub(crate) enum CommitError {
+    Write(io::Error),
+    Sync(io::Error),
+}
+
+/// The thread.
+pub(crate) struct Writer {
+    pub(crate) committer: Committer<File>,
+    pub(crate) folder: PathBuf,
+    pub(crate) segment_bytes: u64,
+    pub(crate) log_first: u64,
+    pub(crate) store: Arc<Store>,
+    pub(crate) mover: Sender<u64>,
+    pub(crate) failed: watch::Sender<Option<String>>,
+}
+
+impl Writer {
+    /// Runs until nobody can send any more; what was sent is then journalled and durable.
+    pub(crate) fn run(mut self, incoming: &Receiver<Submission>) {
+        let mut written = Instant::now();
+        loop {
+            let first = if self.committer.wal.is_dirty() {
+                incoming.recv_timeout(ASYNC_SYNC.saturating_sub(written.elapsed()))
+            } else {
+                incoming.recv().map_err(|_nobody_left| RecvTimeoutError::Disconnected)
+            };
+            match first {
+                Ok(first) => {
+                    if !self.committer.wal.is_dirty() {
+                        written = Instant::now();
+                    }
+                    self.take(first, incoming);
+                    if written.elapsed() >= ASYNC_SYNC {
+                        self.sync();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.sync(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.sync();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes all that is waiting, up to a bound, and commits it.
+    fn take(&mut self, first: Submission, incoming: &Receiver<Submission>) {
+        let (mut quick, mut durable) = (Vec::new(), Vec::new());
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(submission) = next {
+            bytes += submission.hidden.content.len() + submission.hidden.cores.len();
+            match submission.mode {
+                JournalMode::WAL => durable.push(submission),
+                _ => quick.push(submission),
+            }
+            let room = quick.len() + durable.len() < COMMIT_ENTRIES && bytes < COMMIT_BYTES;
+            next = if room { incoming.try_recv().ok() } else { None };
+        }
+        // What waits for no disk goes first.
+        self.commit(JournalMode::ASYNC, quick);
+        self.commit(JournalMode::WAL, durable);
+    }
+
+    fn commit(&mut self, mode: JournalMode, batch: Vec<Submission>) {
+        if batch.is_empty() {
+            return;
+        }
+        let (mut drafts, mut replies) = (Vec::new(), Vec::new());
+        for Submission { entry, begin, hidden, reply, .. } in batch {
+            drafts.push((entry, begin, hidden));
+            replies.push(reply);
+        }
+        match self.try_commit(mode, drafts) {
+            Ok((first, receipts)) => {
+                for ((index, receipt), reply) in (first..).zip(receipts).zip(replies) {
+                    // Who does not wait any more finds it in the journal.
+                    let _gone = reply.send(Ok(Recorded { receipt, index }));
+                }
+            }
+            Err(error) => {
+                for reply in replies {
+                    let _gone = reply.send(Err(error));
+                }
+            }
+        }
+    }
+
+    fn try_commit(
+        &mut self,
+        mode: JournalMode,
+        drafts: Vec<(Entry, Option<u64>, Hidden)>,
+    ) -> Result<(u64, Vec<Receipt>), JournalError> {
+        if self.failed.borrow().is_some() {
+            return Err(JournalError::Failed);
+        }
+        let (mut commit, receipts) = self.committer.prepare(mode, drafts, now());
+        let size = commit.size();
+        if self.committer.wal.is_full_for(size) {
+            self.rotate(size).map_err(|error| self.refuse(error))?;
+        }
+        match self.committer.commit(&mut commit) {
+            Ok(at) => {
+                self.store.committed(commit.first, at);
+                Ok((commit.first, receipts))
+            }
+            Err(CommitError::Write(error)) => Err(self.refuse(error)),
+            Err(CommitError::Sync(error)) => Err(self.fail(&error)),
+        }
+    }
+
+    /// Begins a new log file; the old one is moved behind our back.
+    fn rotate(&mut self, size: usize) -> Result<(), io::Error> {
+        let needed = (HEADER + PREFIX + ALIGN + size) as u64;
+        let (first, room) = (self.committer.next, self.segment_bytes.max(needed));
+        let path = wal::path(&self.folder, first, wal::WAL);
+        // All of the old file is durable before anything stands in the new one.
+        if let Err(error) = self.committer.wal.sync() {
+            self.fail(&error);
+            return Err(error);
+        }
+        let file = wal::create(&path, &self.committer.key.public(), first, room)?;
+        self.store.add_log(first, file.try_clone()?, Vec::new());
+        self.committer.wal = Wal::new(file, HEADER as u64, room);
+        // The mover ends after the writer only.
+        let _running = self.mover.send(self.log_first);
+        self.log_first = first;
+        Ok(())
+    }
+
+    fn sync(&mut self) {
+        if let Err(error) = self.committer.wal.sync() {
+            self.fail(&error);
+        }
+    }
+
+    /// A full disk is refused and may have room again; anything else is the end.
+    fn refuse(&self, error: io::Error) -> JournalError {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                tracing::warn!(%error, "the journal's disk is full: requests are refused until there is room");
+                JournalError::Full
+            }
+            _ => self.fail(&error),
+        }
+    }
+
+    /// After a failed fsync nobody knows what is on the disk: nothing is acknowledged any more.
+    fn fail(&self, error: &io::Error) -> JournalError {
+        let folder = self.folder.display();
+        tracing::error!(%error, %folder, "the journal failed; the node acknowledges nothing more");
+        self.failed.send_if_modified(|failed| {
+            let first = failed.is_none();
+            if first {
+                *failed = Some(format!("{folder}: {error}"));
+            }
+            first
+        });
+        JournalError::Failed
+    }
+}
+
+/// Moves logs that are not written to any more; each is named by its first index.
+pub(crate) struct Mover {
+    pub(crate) folder: PathBuf,
+    pub(crate) node: PublicKey,
+    pub(crate) store: Arc<Store>,
+}
+
+impl Mover {
+    /// Starts the thread; it ends when the sender is gone, all logs moved or the disk full.
+    pub(crate) fn start(self) -> (Sender<u64>, JoinHandle<()>) {
+        let (sender, logs) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let mut waiting: Vec<u64> = Vec::new();
+            loop {
+                let log = if waiting.is_empty() {
+                    logs.recv().map_err(|_writer_ended| RecvTimeoutError::Disconnected)
+                } else {
+                    logs.recv_timeout(MOVE_AGAIN)
+                };
+                let ends = matches!(log, Err(RecvTimeoutError::Disconnected));
+                waiting.extend(log);
+                waiting.retain(|&first| self.try_move(first).is_err());
+                // What is left is moved at the next start.
+                if ends {
+                    return;
+                }
+            }
+        });
+        (sender, thread)
+    }
+
+    fn try_move(&self, first: u64) -> Result<(), ()> {
+        self.move_log(first).map_err(|error| {
+            tracing::warn!(%error, first, "a log of the journal can't be moved yet; tried again");
+        })
+    }
+
+    fn move_log(&self, first: u64) -> io::Result<()> {
+        let path = wal::path(&self.folder, first, wal::WAL);
+        let file = std::fs::read(&path)?.into();
+        let damaged = |damage| io::Error::new(io::ErrorKind::InvalidData, damage);
+        let scanned = wal::scan(&file, &self.node, first).map_err(damaged)?;
+        segment::write(&self.folder, &self.node, first, &scanned.commits)?;
+        let (segment, commits) = open_segment(&self.folder, &self.node, first, |_| {})?;
+        self.store.add_segment(first, segment, commits);
+        std::fs::remove_file(&path)?;
+        wal::sync_folder(&path)
+    }
+}
+
+/// Opens what was moved, shows each of its commits, and says where they are.
+pub(crate) fn open_segment(
+    folder: &std::path::Path,
+    node: &PublicKey,
+    first: u64,
+    mut show: impl FnMut(&Commit),
+) -> io::Result<(Segment, Vec<(u64, u64)>)> {
+    let segment = Segment::open(folder, node, first)?;
+    let (mut commits, mut at, size) = (Vec::new(), HEADER as u64, segment.size()?);
+    while at < size {
+        let (commit, next) = segment.read(at)?;
+        commits.push((commit.first, at));
+        show(&commit);
+        at = next;
+    }
+    Ok((segment, commits))
+}
+
+/// Entries of a commit at most: an audit path of 10 hashes.
+const COMMIT_ENTRIES: usize = 1024;
+/// Bytes after which a commit is closed, so that the buffer stays bounded.
+const COMMIT_BYTES: usize = 32 << 20;
+/// What was journalled in mode `async` is durable at the latest after this.
+const ASYNC_SYNC: Duration = Duration::from_secs(1);
+const MOVE_AGAIN: Duration = Duration::from_secs(1);

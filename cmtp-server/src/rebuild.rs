@@ -1,0 +1,194 @@
+//! What a node knows again from its journal when it opens, and how it closes what a crash left open.
+
+use bytes::BytesMut;
+use cmtp_codec::{Chain, Digest, Fqmn, Layer, Link, PublicKey, RedactedLayer};
+use cmtp_spec::{EntryFlags, EntryType, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step};
+
+use crate::answer::mark_dispatched;
+use crate::journal::{
+    Commit, Draft, Hidden, JournalError, MessageReader, Piece, ReadError, read_links,
+};
+use crate::node::{self, Node};
+use crate::refusal::Refusal;
+use crate::state::State;
+use crate::writes::{self, Writes};
+
+/// Indexes that are rebuilt, commit by commit.
+pub(crate) struct Rebuilt {
+    pub(crate) state: State,
+    pub(crate) writes: Writes,
+    pub(crate) notes: Notes,
+    now: u64,
+}
+
+/// The newest of the node's own notes.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    pub(crate) opened: bool,
+    pub(crate) keys: Option<Digest>,
+}
+
+impl Rebuilt {
+    pub(crate) fn new(now: u64) -> Self {
+        let (state, writes) = (State::default(), Writes::default());
+        Self { state, writes, notes: Notes::default(), now }
+    }
+
+    /// Takes the next commit of the journal.
+    pub(crate) fn take(&mut self, commit: &Commit) {
+        for (index, piece) in (commit.first..).zip(&commit.pieces) {
+            match piece.entry.entry_type {
+                EntryType::OPENED => self.notes.opened = true,
+                EntryType::KEYS => self.notes.keys = Some(piece.entry.seal),
+                EntryType::INTENT => self.take_intent(index, piece),
+                EntryType::OUTCOME => self.take_outcome(index, piece),
+                _ => {}
+            }
+        }
+    }
+
+    fn take_intent(&self, index: u64, piece: &Piece) {
+        if let Some((caller, origin)) = self.known(piece) {
+            self.writes.restore_intent(caller, piece.entry.message_id, origin, index);
+        }
+    }
+
+    fn take_outcome(&self, index: u64, piece: &Piece) {
+        if piece.begin == index {
+            if let Some((caller, origin)) = self.known(piece) {
+                self.writes.restore(caller, piece.entry.message_id, origin, vec![index]);
+            }
+            self.take_effect(piece);
+            return;
+        }
+        let no_effect = piece.entry.flags.0 & EntryFlags::NO_EFFECT.0 != 0;
+        self.writes.restore_outcome(piece.begin, (!no_effect).then_some(index));
+    }
+
+    /// Caller and L_0 of a write whose id may still be sent.
+    fn known(&self, piece: &Piece) -> Option<(PublicKey, Digest)> {
+        if writes::expiry(&piece.entry.message_id) < self.now {
+            return None;
+        }
+        let cores = piece.hidden.cores(&piece.entry.seal)?;
+        match read_links(cores, 0).ok()?.first()? {
+            Link::Core(RedactedLayer { core, .. }) => Some((core.actor, core.hash())),
+            Link::Layer(_) => None,
+        }
+    }
+
+    /// A write whose effect is the node's own State says which version it made.
+    fn take_effect(&self, piece: &Piece) {
+        let is_state = piece.entry.opcode == Opcode::SW && piece.entry.status < Status::BAD_REQUEST;
+        if !is_state {
+            return;
+        }
+        let content = piece.hidden.content(&piece.entry.seal);
+        let links = content.and_then(|content| read_links(content, 0).ok()).unwrap_or_default();
+        let layers = || links.iter().filter_map(Link::layer);
+        let serve = layers().find(|layer| layer.step == Step::SERVE);
+        let version = serve.and_then(|serve| serve.number(FieldIndex::STATE_VERSION));
+        let target = layers().next().and_then(|origin| {
+            Some((origin, Fqmn::parse_target(origin.text(FieldIndex::TARGET)?).ok()?))
+        });
+        if let (Some(version), Some((origin, target))) = (version, target) {
+            self.state.restore(&target, origin, version);
+        }
+    }
+}
+
+impl Node {
+    /// Ends a message that has no final seal, because a crash came or the disk was full; its entries are given back.
+    pub(crate) async fn close_message(&self, pieces: &[u64]) -> Result<Vec<u64>, RebuildError> {
+        let message = self.journal.read(pieces)?;
+        let key = self.key.layer_key().public();
+        let time = message.links().last().map_or(0, Link::time).max(node::now());
+        let layer = |step| Ok::<_, RebuildError>(Layer::new(step, key, time, node::salt()?));
+        let is_stream = message.links().iter().any(|link| link.step() == Step::SEGMENT);
+        let (layer, entry_type, flags) = if is_stream {
+            let layer = layer(Step::SEGMENT)?.with_flag(LayerFlags::CUT);
+            (layer, EntryType::EXCHANGE, EntryFlags::CUT)
+        } else {
+            // [IDM-2] A crash between intent and outcome: `outcome-unknown`.
+            let detail = "the node was interrupted before it knew what came of this request";
+            let refusal = Refusal::new(Status::INTERNAL_ERROR, detail);
+            let layer = mark_dispatched(layer(Step::SERVE)?, &refusal);
+            (layer, EntryType::OUTCOME, EntryFlags::OUTCOME_UNKNOWN)
+        };
+        let draft = self.closing(&message, pieces, layer, (entry_type, flags))?;
+        let recorded = self.journal.record(draft).await?;
+        let mut pieces = pieces.to_vec();
+        if entry_type == EntryType::OUTCOME {
+            self.writes.restore_outcome(pieces.first().copied().unwrap_or(0), Some(recorded.index));
+        }
+        pieces.push(recorded.index);
+        Ok(pieces)
+    }
+
+    fn closing(
+        &self,
+        message: &MessageReader,
+        pieces: &[u64],
+        layer: Layer,
+        (entry_type, flags): (EntryType, EntryFlags),
+    ) -> Result<Draft, RebuildError> {
+        let mut chain: Chain = message.chain();
+        chain.append(&layer).map_err(ReadError::from)?;
+        let seal = chain.seal(&self.key.layer_key().public());
+        let (mut content, mut cores) = (BytesMut::new(), BytesMut::new());
+        layer.encode(&mut content);
+        let status = layer.status;
+        if let Some(core) = chain.core() {
+            Link::Core(RedactedLayer { core: *core, signature: None }).encode(&mut cores);
+        }
+        let origin = message.links().first().and_then(Link::layer);
+        let target = origin.and_then(|origin| origin.text(FieldIndex::TARGET)).unwrap_or_default();
+        let before = message.links().iter().rev().map(Link::status).find(|it| *it != Status::NONE);
+        Ok(Draft {
+            mode: JournalMode::WAL,
+            entry_type,
+            opcode: Opcode::of_target(target),
+            flags,
+            // [PRC-4] The status of the last layer whose status is not 0.
+            status: if status == Status::NONE { before.unwrap_or(status) } else { status },
+            layers: chain.length(),
+            message_id: origin
+                .and_then(|origin| origin.fixed(FieldIndex::MESSAGE_ID))
+                .unwrap_or_default(),
+            seal,
+            begin: pieces.first().copied(),
+            hidden: Hidden::hide(&cores, &content, &seal)?,
+        })
+    }
+
+    /// Notes that the log was opened, and the key list where it is new.
+    pub(crate) async fn note_beginning(&self, notes: &Notes) -> Result<(), RebuildError> {
+        if !notes.opened {
+            let origin = crate::journal::log_origin(&self.key.public());
+            let note = Draft::note(EntryType::OPENED, origin.as_bytes())?;
+            self.journal.record(note).await?;
+        }
+        let keys = self.keys.to_bytes();
+        if notes.keys != Some(Digest::of(&keys)) {
+            self.journal.record(Draft::note(EntryType::KEYS, &keys)?).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Why what the journal holds can't be taken up again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RebuildError {
+    /// A message can't be read.
+    #[error("a message in the journal: {0}")]
+    #[expect(private_interfaces, reason = "it is shown, not taken apart")]
+    Read(#[from] ReadError),
+    /// An entry can't be written.
+    #[error("{0}; make room in the data directory")]
+    #[expect(private_interfaces, reason = "it is shown, not taken apart")]
+    Journal(#[from] JournalError),
+    /// No randomness.
+    #[error("the system has no randomness")]
+    Randomness(#[from] aws_lc_rs::error::Unspecified),
+}

@@ -1,0 +1,129 @@
+//! Streamed answers: segments, each run of them under an interim seal. `cmtp-spec/spec/09-quic.md`.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use cmtp_spec::{EntryFlags, EntryType, LayerFlags, Step, limits};
+use futures::{FutureExt, StreamExt};
+
+use crate::admit::{Admitted, Proved};
+use crate::answer::Answering;
+use crate::incoming::Fault;
+use crate::node::{self, Node};
+use crate::refusal::Refusal;
+use crate::service::Segments;
+
+/// No bytes.
+pub(crate) fn empty() -> Segments {
+    futures::stream::empty().boxed()
+}
+
+/// Why no more bytes come.
+enum End {
+    /// The service has said all.
+    Complete,
+    /// It broke off, with this.
+    Refused(Refusal),
+    /// The caller, its token, or the node does not go on.
+    Cut,
+}
+
+/// Sends what the service streams: what is there at a time becomes one segment, journalled and sealed before the next.
+pub(crate) async fn serve(
+    answer: &mut Answering<'_>,
+    node: &Arc<Node>,
+    proved: &Proved,
+    admitted: &Admitted,
+    mut segments: Segments,
+) -> Result<(), Fault> {
+    let mut count = 0;
+    let end = loop {
+        // The last of `segments-max` says how the stream ended.
+        if count + 1 >= limits::SEGMENTS_MAX {
+            break End::Cut;
+        }
+        let next = tokio::select! {
+            next = segments.next() => next,
+            _stopped = answer.stopped() => break End::Cut,
+            () = token_expired(proved, admitted) => break End::Cut,
+            () = node.draining() => break End::Cut,
+        };
+        let bytes = match next {
+            Some(Ok(bytes)) if bytes.is_empty() => continue,
+            Some(Ok(bytes)) => bytes,
+            Some(Err(refusal)) => break End::Refused(refusal),
+            None => break End::Complete,
+        };
+        let (bytes, end) = gather(bytes, &mut segments);
+        for part in cut(bytes) {
+            let layer = answer.layer(Step::SEGMENT)?.with_body(node::salt()?, part);
+            answer.append(layer)?;
+            count += 1;
+        }
+        match answer.finish_segment().await {
+            // What was sealed stands in the journal; that the stream ended there must, too.
+            Err(Fault::Gone) => break End::Cut,
+            sealed => sealed?,
+        }
+        if let Some(end) = end {
+            break end;
+        }
+    };
+    let layer = answer.layer(Step::SEGMENT)?;
+    let (layer, flags) = match end {
+        End::Complete => (layer.with_flag(LayerFlags::COMPLETE), EntryFlags(0)),
+        End::Cut => (layer.with_flag(LayerFlags::CUT), EntryFlags::CUT),
+        End::Refused(refusal) => (refusal.mark(layer.with_flag(LayerFlags::CUT)), EntryFlags::CUT),
+    };
+    answer.append(layer)?;
+    answer.finish(EntryType::EXCHANGE, flags).await?;
+    answer.flush().await
+}
+
+/// Takes what is there already, up to a segment's size.
+fn gather(first: Bytes, segments: &mut Segments) -> (Bytes, Option<End>) {
+    let mut gathered = BytesMut::new();
+    let mut end = None;
+    while first.len() + gathered.len() < SEGMENT {
+        match segments.next().now_or_never() {
+            None => break,
+            Some(Some(Ok(bytes))) => gathered.extend_from_slice(&bytes),
+            Some(Some(Err(refusal))) => end = Some(End::Refused(refusal)),
+            Some(None) => end = Some(End::Complete),
+        }
+        if end.is_some() {
+            break;
+        }
+    }
+    if gathered.is_empty() {
+        return (first, end);
+    }
+    let mut all = BytesMut::from(first);
+    all.unsplit(gathered);
+    (all.freeze(), end)
+}
+
+/// Cuts bytes into bodies that segments may have.
+fn cut(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || {
+        (!bytes.is_empty()).then(|| bytes.split_to(bytes.len().min(SEGMENT)))
+    })
+}
+
+/// Waits until no token of the caller that this connection showed is valid any more.
+async fn token_expired(proved: &Proved, admitted: &Admitted) {
+    loop {
+        let expires = proved.expires(&admitted.caller).max(admitted.token.expires_at());
+        let left = expires.saturating_sub(node::now());
+        if left == 0 {
+            return;
+        }
+        let mut expiry = pin!(tokio::time::sleep(Duration::from_micros(left)));
+        expiry.as_mut().await;
+    }
+}
+
+/// Bytes of a segment's body at most, so that what is not sealed yet stays small.
+const SEGMENT: usize = limits::SEGMENT_BYTES_MAX as usize;
