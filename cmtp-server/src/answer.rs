@@ -14,7 +14,7 @@ use quinn::SendStream;
 
 use crate::incoming::Fault;
 use crate::journal::{Draft, Hidden, Recorded};
-use crate::node::{self, Node};
+use crate::node::{self, Live, Node};
 use crate::refusal::Refusal;
 use crate::seal::unrecorded_receipt;
 use crate::service::Reply;
@@ -50,6 +50,7 @@ struct Growing {
 impl<'a> Answering<'a> {
     pub(crate) fn begin(
         node: &'a Node,
+        live: &Live,
         send: &'a mut SendStream,
         origin: Layer,
     ) -> Result<Self, Fault> {
@@ -74,7 +75,7 @@ impl<'a> Answering<'a> {
             state,
             origin_hash,
             unsent: BytesMut::new(),
-            mode: node.journal_mode.max(asked),
+            mode: live.journal_mode.max(asked),
             pieces: Vec::new(),
             after_dispatch: None,
             time: 0,

@@ -5,11 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use cmtp_codec::{Fqmn, FqmnError, Pattern, PatternError, SubjectError, check_subject};
 use cmtp_spec::{JournalMode, binding, limits};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What a node is told.
 ///
@@ -91,6 +91,27 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The configuration as a file would say it, defaults included.
+    pub fn to_toml(&self) -> String {
+        let names = self.names.iter().map(|(name, target)| (name.clone(), target.to_string()));
+        let file = File {
+            listen: Some(self.listen),
+            data: Some(self.data.clone()),
+            bus: Some(self.bus.to_string()),
+            body_max: Some(self.body_max),
+            journal: JournalTable {
+                mode: self.journal.mode.name().map(str::to_owned),
+                segment_bytes: Some(self.journal.segment_bytes),
+            },
+            names: names.collect(),
+            route: self.routes.iter().map(RouteConfig::to_entry).collect(),
+        };
+        // Text, numbers and tables of them, in this order, are always TOML.
+        toml::to_string_pretty(&file).unwrap_or_default()
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self::new(default_data())
@@ -131,6 +152,15 @@ pub struct JournalSettings {
 impl Default for JournalSettings {
     fn default() -> Self {
         Self { mode: JournalMode::WAL, segment_bytes: SEGMENT_BYTES }
+    }
+}
+
+impl fmt::Display for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+            Self::Nats(url) => write!(f, "nats={url}"),
+        }
     }
 }
 
@@ -185,6 +215,27 @@ impl RouteConfig {
         let timeout = Duration::from_millis(entry.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS));
         let journal = entry.journal.as_deref().map(journal_mode).transpose()?;
         Ok(Self { target, serves_writes, journal, to, timeout, headers: entry.headers })
+    }
+}
+
+impl RouteConfig {
+    fn to_entry(&self) -> RouteEntry {
+        let target = self.target.to_string();
+        let target = match target.split_once(':') {
+            Some((opcode, rest)) if self.serves_writes => format!("{opcode}W:{rest}"),
+            _ => target,
+        };
+        RouteEntry {
+            target,
+            to: match &self.to {
+                Destination::Local(service) => format!("local:{service}"),
+                Destination::Nats(Some(subject)) => format!("nats:{subject}"),
+                Destination::Nats(None) => "nats".to_owned(),
+            },
+            timeout_ms: u64::try_from(self.timeout.as_millis()).ok(),
+            journal: self.journal.and_then(JournalMode::name).map(str::to_owned),
+            headers: self.headers.clone(),
+        }
     }
 }
 
@@ -291,7 +342,7 @@ fn default_data() -> PathBuf {
         .unwrap_or_else(|| PathBuf::from("cmtpd-data"))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
     listen: Option<SocketAddr>,
@@ -306,7 +357,7 @@ struct File {
     route: Vec<RouteEntry>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct JournalTable {
     mode: Option<String>,
@@ -329,7 +380,7 @@ impl JournalTable {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RouteEntry {
     target: String,

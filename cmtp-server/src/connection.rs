@@ -21,7 +21,7 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
     }
     let proved = Arc::new(Proved::new(exporter));
     // The control stream stays open as long as the connection: a client that sees it end must close.
-    let control = match open_control(&node, &connection).await {
+    let mut control = match open_control(&node, &connection).await {
         Ok(control) => control,
         Err(error) => {
             tracing::debug!(%error, "connection ended before its control stream was written");
@@ -29,9 +29,32 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
         }
     };
     let unidirectional = tokio::spawn(accept_unidirectional(connection.clone()));
-    while let Ok((send, recv)) = connection.accept_bi().await {
+    let mut first_refused = None;
+    let mut next = 0;
+    loop {
+        let (send, recv) = tokio::select! {
+            accepted = connection.accept_bi() => match accepted {
+                Ok(streams) => streams,
+                Err(_over) => break,
+            },
+            () = node.draining(), if first_refused.is_none() => {
+                first_refused = Some(next);
+                // [QUI-22] GOAWAY carries the id of the first request stream that the node will not process.
+                if send_goaway(&mut control, next).await.is_err() {
+                    break;
+                }
+                continue;
+            }
+        };
+        let id = u64::from(VarInt::from(send.id()));
+        if first_refused.is_some_and(|first| id >= first) {
+            refuse_stream(send, recv);
+            continue;
+        }
+        // Request streams are opened by the client, both ways: their ids are four apart.
+        next = id + REQUEST_ID_STEP;
         let (node, proved, connection) = (node.clone(), proved.clone(), connection.clone());
-        tokio::spawn(async move {
+        node.exchanges.clone().spawn(async move {
             exchange::serve(&node, &proved, send, recv).await;
             // [QUI-14] A node MUST close a connection that showed too many bad tokens or proofs.
             if proved.is_exhausted() {
@@ -43,6 +66,24 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
     drop(control);
 }
 
+/// [QUI-24] Sent once, so no later one carries a larger id.
+async fn send_goaway(
+    control: &mut quinn::SendStream,
+    first_refused: u64,
+) -> Result<(), quinn::WriteError> {
+    let mut out = BytesMut::new();
+    Frame::Goaway(first_refused).encode(&mut out);
+    control.write_all(&out).await
+}
+
+/// [QUI-22] Requests on streams from GOAWAY's id on were not processed and may be sent again freely.
+fn refuse_stream(mut send: quinn::SendStream, mut recv: RecvStream) {
+    let code = VarInt::from(code(CloseCode::NOT_PROCESSED));
+    // What is closed already needs no closing.
+    let _closed = send.reset(code);
+    let _closed = recv.stop(code);
+}
+
 /// [QUI-6] The node MUST open one control stream at once, and send SETTINGS and then KEYS on it.
 async fn open_control(
     node: &Node,
@@ -52,11 +93,12 @@ async fn open_control(
     let mut out = BytesMut::new();
     // A stream type below 64 is a varint of one byte.
     out.put_uint(StreamType::CONTROL.0, 1);
+    let live = node.live();
     let settings = vec![
         (SettingId::LAYER_FRAME_MAX, limits::LAYER_FRAME_MAX),
-        (SettingId::BODY_MAX, node.body_max),
+        (SettingId::BODY_MAX, live.body_max),
         (SettingId::ID_WINDOW, limits::ID_WINDOW),
-        (SettingId::JOURNAL_MODE, u64::from(node.journal_mode.0)),
+        (SettingId::JOURNAL_MODE, u64::from(live.journal_mode.0)),
     ];
     Frame::Settings(settings).encode(&mut out);
     Frame::Keys(node.keys.clone()).encode(&mut out);
@@ -131,3 +173,5 @@ fn close(connection: &Connection, reason: CloseCode) {
 }
 
 const CONTROL_READ_MAX: usize = 4096;
+/// RFC 9000 section 2.1: the two low bits of a stream's id are its kind, and these are 0.
+const REQUEST_ID_STEP: u64 = 4;

@@ -12,7 +12,7 @@ use crate::answer::Answering;
 use crate::incoming::{Fault, Incoming, Rest};
 use crate::journal::JournalError;
 use crate::nats;
-use crate::node::{self, Node};
+use crate::node::{self, Live, Node};
 use crate::refusal::Refusal;
 use crate::routes::Route;
 use crate::service::{Call, Effect, Reply};
@@ -47,7 +47,9 @@ async fn answer(
     send: &mut SendStream,
     recv: &mut RecvStream,
 ) -> Result<(), Fault> {
-    let mut request = Incoming::new(recv, node.body_max);
+    // A request keeps the configuration that was in force when it came.
+    let live = node.live();
+    let mut request = Incoming::new(recv, live.body_max);
     request.read_head().await?;
     let (auth, head) = request.head()?;
     let mut admission = Admission::judge(node, proved, auth, head, node::now());
@@ -61,7 +63,12 @@ async fn answer(
             origin
         }
     };
-    let mut exchange = Exchange { node, proved, answer: Answering::begin(node, send, origin)? };
+    let mut exchange = Exchange {
+        node,
+        live: &live,
+        proved,
+        answer: Answering::begin(node, &live, send, origin)?,
+    };
     let claimed = match exchange.claim(&admission).await {
         Taken::Claimed(claimed) => Some(claimed),
         Taken::NoWrite => None,
@@ -86,6 +93,7 @@ async fn answer(
 /// A request that is being answered.
 struct Exchange<'a> {
     node: &'a Arc<Node>,
+    live: &'a Live,
     proved: &'a Proved,
     answer: Answering<'a>,
 }
@@ -157,7 +165,7 @@ impl Exchange<'_> {
         let Some(target) = self.resolve(admitted)? else {
             return self.answer.finish_refused(true).await;
         };
-        let Some(route) = self.node.routes.find(&target) else {
+        let Some(route) = self.live.routes.find(&target) else {
             let detail = format!("this node has no route for {}", target.target());
             let refusal = Refusal::new(Status::NOT_FOUND, detail);
             self.answer.refuse(Step::DISPATCH, &refusal)?;
@@ -172,7 +180,7 @@ impl Exchange<'_> {
         let mut target = admitted.target.clone();
         let mut seen = Vec::new();
         loop {
-            let resolved = match self.node.names.resolve(&target, &mut seen) {
+            let resolved = match self.live.names.resolve(&target, &mut seen) {
                 Ok(None) => return Ok(Some(target)),
                 // A name gives no authority: what it stands for is admitted again.
                 Ok(Some(resolved)) if admitted.token.covering(&resolved).is_none() => {

@@ -56,6 +56,17 @@ impl Listener {
         }
     }
 
+    /// Takes no more connections and requests, and waits until those that came are answered, `patience` at most; the
+    /// number that were not is given back.
+    pub async fn drain(&self, patience: Duration) -> usize {
+        self.endpoint.set_server_config(None);
+        self.node.drain.cancel();
+        self.node.exchanges.close();
+        // What is not done by then is cut off, and counted.
+        let _elapsed = tokio::time::timeout(patience, self.node.exchanges.wait()).await;
+        self.node.exchanges.len()
+    }
+
     /// Ends all connections and waits until the peers were told.
     pub async fn close(&self) {
         self.endpoint.close(VarInt::from(code(CloseCode::NO_ERROR)), b"the node stops");

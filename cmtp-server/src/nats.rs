@@ -13,14 +13,21 @@ use data_encoding::HEXLOWER;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::config::is_passable;
+use crate::config::{Bus, is_passable};
+use crate::node::NodeError;
 use crate::refusal::Refusal;
 use crate::service::{Call, Reply, Service};
 
-/// Connects to the server at `url`.
+/// Connects to the bus, where there is one.
 ///
 /// The connection mends itself afterwards; while it is down, requests are refused with 503.
-pub(crate) async fn connect(url: &str) -> Result<Client, ConnectError> {
+pub(crate) async fn open(bus: &Bus) -> Result<Option<Client>, NodeError> {
+    let Bus::Nats(url) = bus else { return Ok(None) };
+    let connected = connect(url).await;
+    connected.map(Some).map_err(|source| NodeError::Bus { url: url.clone(), source })
+}
+
+async fn connect(url: &str) -> Result<Client, ConnectError> {
     // Replies come to a prefix of this node's own, which can't be guessed and so not be listened on by chance.
     let mut nonce = [0; 16];
     if aws_lc_rs::rand::fill(&mut nonce).is_err() {

@@ -1,18 +1,21 @@
 //! The node: what all connections share.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cmtp_codec::{Digest, KeyList, PublicKey, Salt};
 use cmtp_spec::JournalMode;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::journal::{Journal, JournalConfig, JournalOpenError, JournalReport};
 use crate::names::Names;
-use crate::nats::ConnectError;
+use crate::nats::{self, ConnectError};
 use crate::node_key::{NodeKey, NodeKeyError};
 use crate::rebuild::{RebuildError, Rebuilt};
 use crate::routes::Routes;
+use crate::state::State;
 use crate::writes::Writes;
 
 /// What a node is and knows: key, journal, names, routes. All connections share it.
@@ -21,14 +24,26 @@ pub struct Node {
     /// Signed once: a connection without a token costs no signature but TLS's.
     pub(crate) keys: KeyList,
     pub(crate) journal: Journal,
-    pub(crate) journal_mode: JournalMode,
     pub(crate) writes: Arc<Writes>,
-    pub(crate) names: Names,
-    pub(crate) routes: Routes,
-    pub(crate) body_max: u64,
+    state: State,
+    bus: Option<nats::Client>,
+    live: RwLock<Arc<Live>>,
+    /// Set once: from then on no new request is taken.
+    pub(crate) drain: CancellationToken,
+    /// The requests that are being answered.
+    pub(crate) exchanges: TaskTracker,
     /// Digest of the rules that decide beside the token; there are none yet: `cmtp-spec/spec/10-admission.md`.
     pub(crate) policy: Digest,
     report: JournalReport,
+}
+
+/// What a reload replaces. A request keeps what was in force when it came.
+pub(crate) struct Live {
+    pub(crate) names: Names,
+    pub(crate) routes: Routes,
+    pub(crate) journal_mode: JournalMode,
+    pub(crate) body_max: u64,
+    config: Config,
 }
 
 impl Node {
@@ -49,14 +64,16 @@ impl Node {
         let (journal, report, unfinished) =
             Journal::open(&journal, Arc::clone(&key), |commit| rebuilt.take(commit))?;
         let Rebuilt { state, writes, notes, .. } = rebuilt;
+        let bus = nats::open(&config.bus).await?;
         let node = Self {
-            names: Names::new(config.names.clone()),
-            routes: Routes::open(config, &state).await?,
-            body_max: config.body_max,
+            live: RwLock::new(Arc::new(Live::new(config, &state, bus.as_ref())?)),
+            state,
+            bus,
             policy: Digest::of(&[]),
             keys: key.key_list(),
-            journal_mode: config.journal.mode,
             writes: Arc::new(writes),
+            drain: CancellationToken::new(),
+            exchanges: TaskTracker::new(),
             journal,
             key,
             report,
@@ -64,8 +81,34 @@ impl Node {
         for message in unfinished {
             node.close_message(&message.pieces).await?;
         }
-        node.note_beginning(&notes).await?;
+        node.note_beginning(&notes, config).await?;
         Ok(node)
+    }
+
+    /// Takes over another configuration: names, routes, limits and journal modes, for requests that come from now on.
+    ///
+    /// Connections live on. What needs a new start (the address, the data directory, the bus) stays as it is; the keys of
+    /// those that differ are given back.
+    ///
+    /// # Errors
+    /// [`NodeError`] names the culprit; everything stays as it was.
+    pub async fn reload(&self, config: &Config) -> Result<Vec<&'static str>, NodeError> {
+        let before = self.live().config.clone();
+        let live = Live::new(config, &self.state, self.bus.as_ref())?;
+        self.note_config(config).await?;
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+        let fixed = [
+            ("listen", before.listen == config.listen),
+            ("data", before.data == config.data),
+            ("bus", before.bus == config.bus),
+            ("journal.segment-bytes", before.journal.segment_bytes == config.journal.segment_bytes),
+        ];
+        Ok(fixed.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect())
+    }
+
+    /// What is in force now.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Who the node is.
@@ -90,7 +133,19 @@ impl Node {
 
     /// Waits until the node takes no more requests.
     pub(crate) async fn draining(&self) {
-        std::future::pending().await
+        self.drain.cancelled().await;
+    }
+}
+
+impl Live {
+    fn new(config: &Config, state: &State, bus: Option<&nats::Client>) -> Result<Self, NodeError> {
+        Ok(Self {
+            names: Names::new(config.names.clone()),
+            routes: Routes::open(config, state, bus)?,
+            journal_mode: config.journal.mode,
+            body_max: config.body_max,
+            config: config.clone(),
+        })
     }
 }
 

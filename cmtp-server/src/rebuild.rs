@@ -5,6 +5,7 @@ use cmtp_codec::{Chain, Digest, Fqmn, Layer, Link, PublicKey, RedactedLayer};
 use cmtp_spec::{EntryFlags, EntryType, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step};
 
 use crate::answer::mark_dispatched;
+use crate::config::Config;
 use crate::journal::{
     Commit, Draft, Hidden, JournalError, MessageReader, Piece, ReadError, read_links,
 };
@@ -26,6 +27,7 @@ pub(crate) struct Rebuilt {
 pub(crate) struct Notes {
     pub(crate) opened: bool,
     pub(crate) keys: Option<Digest>,
+    pub(crate) config: Option<Digest>,
 }
 
 impl Rebuilt {
@@ -40,6 +42,7 @@ impl Rebuilt {
             match piece.entry.entry_type {
                 EntryType::OPENED => self.notes.opened = true,
                 EntryType::KEYS => self.notes.keys = Some(piece.entry.seal),
+                EntryType::CONFIG => self.notes.config = Some(piece.entry.seal),
                 EntryType::INTENT => self.take_intent(index, piece),
                 EntryType::OUTCOME => self.take_outcome(index, piece),
                 _ => {}
@@ -161,8 +164,12 @@ impl Node {
         })
     }
 
-    /// Notes that the log was opened, and the key list where it is new.
-    pub(crate) async fn note_beginning(&self, notes: &Notes) -> Result<(), RebuildError> {
+    /// Notes that the log was opened, and key list and configuration where they are new.
+    pub(crate) async fn note_beginning(
+        &self,
+        notes: &Notes,
+        config: &Config,
+    ) -> Result<(), RebuildError> {
         if !notes.opened {
             let origin = crate::journal::log_origin(&self.key.public());
             let note = Draft::note(EntryType::OPENED, origin.as_bytes())?;
@@ -172,6 +179,16 @@ impl Node {
         if notes.keys != Some(Digest::of(&keys)) {
             self.journal.record(Draft::note(EntryType::KEYS, &keys)?).await?;
         }
+        if notes.config != Some(Digest::of(config.to_toml().as_bytes())) {
+            self.note_config(config).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes the configuration that is in force from now on.
+    pub(crate) async fn note_config(&self, config: &Config) -> Result<(), RebuildError> {
+        let note = Draft::note(EntryType::CONFIG, config.to_toml().as_bytes())?;
+        self.journal.record(note).await?;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cmtp_codec::{Fqmn, Pattern, subject};
 use cmtp_spec::{BusAuth, JournalMode, Status, limits};
 
-use crate::config::{Bus, Config, Destination, RouteConfig};
+use crate::config::{Config, Destination, RouteConfig};
 use crate::nats;
 use crate::node::NodeError;
 use crate::refusal::Refusal;
@@ -53,18 +53,15 @@ impl Handler {
 }
 
 impl Routes {
-    /// Builds the table, and connects to the bus if a route needs one.
-    pub(crate) async fn open(config: &Config, state: &State) -> Result<Self, NodeError> {
-        let client = match &config.bus {
-            Bus::Local => None,
-            Bus::Nats(url) => {
-                let connected = nats::connect(url).await;
-                Some(connected.map_err(|source| NodeError::Bus { url: url.clone(), source })?)
-            }
-        };
+    /// Builds the table.
+    pub(crate) fn open(
+        config: &Config,
+        state: &State,
+        bus: Option<&nats::Client>,
+    ) -> Result<Self, NodeError> {
         let mut routes = Vec::with_capacity(config.routes.len() + BUILT_IN.len());
         for route in &config.routes {
-            routes.push(Route::open(route, client.as_ref(), config, state)?);
+            routes.push(Route::open(route, bus, config, state)?);
         }
         for (target, serves_writes, name) in BUILT_IN {
             let missing = || NodeError::NoService { name: (*name).to_owned() };

@@ -386,6 +386,8 @@ pub mod limits {
     pub const CALLER_WRITES_MAX: u64 = 262_144;
     /// Keys and values that a node's State keeps in memory, in bytes.
     pub const STATE_BYTES_MAX: u64 = 268_435_456;
+    /// For which a node that stops waits for requests in progress: as long as a service may take, in seconds.
+    pub const DRAIN_TIMEOUT: u64 = 30;
 }
 
 /// Constants of the bindings: `spec/09-quic.md`, `spec/12-stored.md`.

@@ -3,18 +3,21 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
 use cmtp_server::{Bus, Config, Listener, Node};
-use tokio::signal::unix::{SignalKind, signal};
+use cmtp_spec::limits;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// Start the node.
 ///
 /// Prints one line once it listens: the address, the node's DID, and how to pin it. Logs go to stderr; RUST_LOG sets how
 /// much (such as RUST_LOG=cmtp_server=debug). On first start the node's key is made in the data directory; whoever has
-/// that file is the node. SIGINT and SIGTERM end it.
+/// that file is the node. SIGINT and SIGTERM end it in order: requests that came are answered first; a second signal ends it
+/// at once. SIGHUP reads the configuration file again, and keeps connections; a bad file changes nothing.
 #[derive(Args)]
 #[command(after_long_help = CONFIGURATION)]
 pub(crate) struct Serve {
@@ -40,50 +43,118 @@ impl Serve {
             )
             .with_writer(std::io::stderr)
             .init();
-        let config = self.config()?;
-        tokio::runtime::Runtime::new()?.block_on(serve(config))
+        tokio::runtime::Runtime::new()?.block_on(serve(self))
     }
 
-    fn config(self) -> anyhow::Result<Config> {
+    fn config(&self) -> anyhow::Result<Config> {
         let mut config = match &self.config {
             Some(path) => Config::from_file(path).with_context(|| path.display().to_string())?,
             None => Config::default(),
         };
         config.listen = self.listen.unwrap_or(config.listen);
-        config.data = self.data.unwrap_or(config.data);
-        if let Some(bus) = self.bus {
+        if let Some(data) = &self.data {
+            config.data.clone_from(data);
+        }
+        if let Some(bus) = &self.bus {
             config.bus = bus.parse::<Bus>()?;
         }
         Ok(config)
     }
 }
 
-/// Waits for SIGINT or SIGTERM.
-async fn told_to_stop() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
+/// What the system tells the node.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What a signal means.
+enum Told {
+    Stop,
+    Reload,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hangup.recv() => Told::Reload,
+        }
     }
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(options: Serve) -> anyhow::Result<()> {
+    // Before anything can be reloaded or stopped, so that no signal is missed.
+    let mut signals = Signals::new().context("can't wait for signals")?;
+    let config = options.config()?;
     let node = Arc::new(Node::open(&config).await?);
     let did = node.did();
-    let listener = Listener::bind(Arc::clone(&node), config.listen)?;
+    let report = node.journal_report();
+    tracing::info!(entries = report.entries, torn = report.torn, "the journal is open");
+    let listener = Arc::new(Listener::bind(Arc::clone(&node), config.listen)?);
     let address = listener.address()?;
     println!(
         "cmtpd listens on {address} as {did} (pin it: cmtp call --pin {did} cmtp://{address}/0xS:echo)"
     );
-    let ended = tokio::select! {
-        () = listener.run() => Ok(()),
-        stopped = told_to_stop() => stopped.context("can't wait for signals"),
-        // What is not durable must not be acknowledged, so there is nothing left to do.
-        reason = node.failed() => Err(anyhow!("the journal failed: {reason}")),
+    let running = tokio::spawn({
+        let listener = Arc::clone(&listener);
+        async move { listener.run().await }
+    });
+    let failed = loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::Reload => reload(&options, &node).await,
+                Told::Stop => break None,
+            },
+            // What is not durable must not be acknowledged, so there is nothing left to do.
+            reason = node.failed() => break Some(reason),
+        }
     };
+    if failed.is_none() {
+        tracing::info!("stopping: no more requests are taken, those that came are finished");
+        tokio::select! {
+            left = listener.drain(Duration::from_secs(limits::DRAIN_TIMEOUT)) => match left {
+                0 => tracing::info!("all requests were answered"),
+                left => tracing::warn!(left, "some requests took too long and were cut off"),
+            },
+            _again = signals.next() => tracing::warn!("told again to stop: requests are cut off"),
+        }
+    }
     listener.close().await;
+    running.abort();
     node.close();
-    ended
+    match failed {
+        Some(reason) => Err(anyhow!("the journal failed: {reason}")),
+        None => Ok(()),
+    }
+}
+
+async fn reload(options: &Serve, node: &Node) {
+    let reloaded = match options.config() {
+        Ok(config) => node.reload(&config).await.map_err(anyhow::Error::from),
+        Err(error) => Err(error),
+    };
+    match reloaded {
+        Ok(unchanged) => {
+            tracing::info!("the configuration was reloaded");
+            for key in unchanged {
+                tracing::warn!(key, "changed in the file, and stays as it is until the next start");
+            }
+        }
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the old configuration stays in force");
+        }
+    }
 }
 
 const CONFIGURATION: &str = "\
