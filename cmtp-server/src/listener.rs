@@ -1,14 +1,16 @@
 //! The QUIC endpoint: `cmtp-spec/spec/09-quic.md`.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use cmtp_codec::SignatureError;
 use cmtp_spec::{CloseCode, binding, limits};
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Endpoint, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn::{Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -30,8 +32,12 @@ impl Listener {
     /// [`ListenError`] names the address or what is wrong with the key.
     pub fn bind(node: Arc<Node>, listen: SocketAddr) -> Result<Self, ListenError> {
         let config = server_config(&node.key)?;
-        let endpoint = Endpoint::server(config, listen)
-            .map_err(|source| ListenError::Bind { listen, source })?;
+        let socket = UdpSocket::bind(listen);
+        let endpoint = socket.and_then(|socket| {
+            let runtime = Arc::new(quinn::TokioRuntime);
+            Endpoint::new(endpoint_config(&node.key), Some(config), socket, runtime)
+        });
+        let endpoint = endpoint.map_err(|source| ListenError::Bind { listen, source })?;
         Ok(Self { endpoint, node })
     }
 
@@ -119,6 +125,17 @@ fn server_config(key: &NodeKey) -> Result<ServerConfig, ListenError> {
     let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     config.transport_config(Arc::new(transport()));
     Ok(config)
+}
+
+/// The same at every start: a client that sends to a node which was started again is told at once that its connection is
+/// gone (RFC 9000 section 10.3), and need not wait for `idle-timeout`.
+fn endpoint_config(key: &NodeKey) -> EndpointConfig {
+    let reset = key.derived("stateless reset");
+    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset)));
+    let [a, b, c, d, e, f, g, h, ..] = key.derived("connection ids");
+    let ids = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    config
 }
 
 fn transport() -> TransportConfig {

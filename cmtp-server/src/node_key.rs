@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::hmac;
 use cmtp_client::{Existing, write_whole};
 use cmtp_codec::{KeyList, PublicKey, SignatureError, SigningKey};
 use data_encoding::HEXLOWER_PERMISSIVE;
@@ -12,6 +13,8 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 #[derive(Debug)]
 pub struct NodeKey {
     root: SigningKey,
+    /// Makes keys that are no signing keys, for what must be the same at every start.
+    secret: hmac::Key,
 }
 
 impl NodeKey {
@@ -20,7 +23,8 @@ impl NodeKey {
     /// # Errors
     /// [`NodeKeyError::Crypto`].
     pub fn from_seed(seed: &[u8; 32]) -> Result<Self, NodeKeyError> {
-        Ok(Self { root: SigningKey::from_seed(seed)? })
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, seed);
+        Ok(Self { root: SigningKey::from_seed(seed)?, secret })
     }
 
     /// Reads the key of the data directory `data`, and makes one where there is none.
@@ -64,6 +68,14 @@ impl NodeKey {
     /// The key for tokens.
     pub(crate) const fn token_key(&self) -> &SigningKey {
         &self.root
+    }
+
+    /// A secret of the node's own for one purpose.
+    pub(crate) fn derived(&self, purpose: &str) -> [u8; 32] {
+        let text = format!("cmtpd/0 {purpose}");
+        let mut secret = [0; 32];
+        secret.copy_from_slice(hmac::sign(&self.secret, text.as_bytes()).as_ref());
+        secret
     }
 
     /// The key for TLS, as PKCS #8.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits for a time: a process is ready when it says so.
 
+pub mod load;
 pub mod wire;
 
 use std::env;
@@ -12,15 +13,18 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// A running `cmtpd serve`, on a free loopback port, with a data directory of its own.
+/// A `cmtpd serve`, on a free loopback port, with a data directory of its own.
 #[derive(Debug)]
 pub struct Node {
     child: Child,
-    /// `address:port`.
+    /// `address:port`; the same after a restart.
     pub address: String,
     /// `did:key:…`.
     pub did: String,
-    data: TempDir,
+    data: PathBuf,
+    /// Removes the data directory, where it is this test's.
+    _folder: Option<TempDir>,
+    wrapper: Vec<String>,
 }
 
 impl Node {
@@ -29,24 +33,65 @@ impl Node {
     /// # Panics
     /// If the node does not come up; what it said on stderr stands in the test's output.
     pub fn start(config: &str) -> Self {
-        let data = tempfile::tempdir().expect("a temporary directory");
-        let file = data.path().join("cmtpd.toml");
-        std::fs::write(&file, config).expect("the configuration is written");
-        let mut child = Command::new(binary("cmtpd"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
-            .arg(&file)
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let mut node = Self::start_in(folder.path(), config, &[]);
+        node._folder = Some(folder);
+        node
+    }
+
+    /// Starts a node with its data in `data`, by way of `wrapper`: a command that is given the node's.
+    ///
+    /// # Panics
+    /// If the node does not come up.
+    pub fn start_in(data: &Path, config: &str, wrapper: &[&str]) -> Self {
+        std::fs::write(data.join("cmtpd.toml"), config).expect("the configuration is written");
+        let wrapper: Vec<String> = wrapper.iter().map(|&word| word.to_owned()).collect();
+        let (child, address, did) = spawn(data, "127.0.0.1:0", &wrapper);
+        Self { child, address, did, data: data.to_owned(), _folder: None, wrapper }
+    }
+
+    /// Starts it again after it ended, on the same address.
+    ///
+    /// # Panics
+    /// If the node does not come up.
+    pub fn restart(&mut self) {
+        (self.child, _, _) = spawn(&self.data, &self.address, &self.wrapper);
+    }
+
+    /// Kills it as `kill -9` does.
+    pub fn kill(&mut self) {
+        stop(&mut self.child);
+    }
+
+    /// Sends a signal, such as `TERM`.
+    ///
+    /// # Panics
+    /// If there is no such process.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &id]).status().expect("kill starts");
+        assert!(status.success(), "the node runs");
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// If the system does not say.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().expect("it ends")
+    }
+
+    /// Runs `cmtpd` with this node's data directory.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn cmtpd(&self, arguments: &[&str]) -> Output {
+        Command::new(binary("cmtpd"))
+            .args(arguments)
             .arg("--data")
-            .arg(data.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("cmtpd starts");
-        let stdout = child.stdout.take().expect("stdout is piped");
-        let line = BufReader::new(stdout).lines().next();
-        let line = line.expect("cmtpd says that it listens").expect("its line is text");
-        let mut words = line.split_whitespace();
-        let address = words.nth(3).expect("an address").to_owned();
-        let did = words.nth(1).expect("a DID").to_owned();
-        Self { child, address, did, data }
+            .arg(&self.data)
+            .output()
+            .expect("cmtpd starts")
     }
 
     /// A token for `identity`, such as `grant(did, &["--scope", "0xS:**"])` makes it.
@@ -54,12 +99,7 @@ impl Node {
     /// # Panics
     /// If `cmtpd grant` fails.
     pub fn grant(&self, to: &str, arguments: &[&str]) -> String {
-        let output = Command::new(binary("cmtpd"))
-            .args(["grant", "--to", to, "--data"])
-            .arg(self.data.path())
-            .args(arguments)
-            .output()
-            .expect("cmtpd starts");
+        let output = self.cmtpd(&[&["grant", "--to", to], arguments].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("a token is text").trim().to_owned()
     }
@@ -71,7 +111,7 @@ impl Node {
 
     /// The node's data directory.
     pub fn data(&self) -> &Path {
-        self.data.path()
+        &self.data
     }
 }
 
@@ -79,6 +119,33 @@ impl Drop for Node {
     fn drop(&mut self) {
         stop(&mut self.child);
     }
+}
+
+fn spawn(data: &Path, listen: &str, wrapper: &[String]) -> (Child, String, String) {
+    let program = binary("cmtpd");
+    let mut command = match wrapper.split_first() {
+        None => Command::new(&program),
+        Some((wrapper, arguments)) => {
+            let mut command = Command::new(wrapper);
+            command.args(arguments).arg(&program);
+            command
+        }
+    };
+    let mut child = command
+        .args(["serve", "--listen", listen, "--config"])
+        .arg(data.join("cmtpd.toml"))
+        .arg("--data")
+        .arg(data)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("cmtpd starts");
+    let stdout = child.stdout.take().expect("stdout is piped");
+    let line = BufReader::new(stdout).lines().next();
+    let line = line.expect("cmtpd says that it listens").expect("its line is text");
+    let mut words = line.split_whitespace();
+    let address = words.nth(3).expect("an address").to_owned();
+    let did = words.nth(1).expect("a DID").to_owned();
+    (child, address, did)
 }
 
 /// A person's home with an identity in it.
