@@ -1,0 +1,147 @@
+//! kill -9 under load: what was answered is in the journal, and nothing is executed twice.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use cmtp_tests::load::{Caller, Receipt, entries};
+use cmtp_tests::{NatsServer, Node};
+use futures::StreamExt;
+use serde_json::Value;
+use tokio::sync::Notify;
+
+/// What the callers received, and how they are told to end.
+#[derive(Default)]
+struct Load {
+    receipts: Mutex<Vec<Receipt>>,
+    /// Bodies that a service was given, each with how often.
+    served: Mutex<HashMap<String, u32>>,
+    /// Bodies whose write was answered with success.
+    confirmed: Mutex<Vec<String>>,
+    received: Notify,
+    stop: AtomicBool,
+}
+
+impl Load {
+    /// Waits for so many receipts in all.
+    async fn reached(&self, count: usize) {
+        loop {
+            let received = self.received.notified();
+            if self.receipts.lock().unwrap().len() >= count {
+                return;
+            }
+            received.await;
+        }
+    }
+
+    /// Writes, one after the other, until told to stop; each goes on with its bytes until it is answered.
+    async fn write(self: Arc<Self>, caller: Arc<Caller>, target: String, slot: usize) {
+        let mut connection = caller.connect().await;
+        let mut number = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            let body = format!("{slot} {number} {}", "x".repeat(number % 700));
+            let request = caller.write(&connection, &target, &body);
+            let answer = caller.insist(&mut connection, &request).await;
+            self.receipts.lock().unwrap().push(Receipt::of(&answer));
+            if answer.is_success() {
+                self.confirmed.lock().unwrap().push(body);
+            }
+            self.received.notify_one();
+            number += 1;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_survives_kill_9_and_nothing_is_executed_twice() {
+    let rounds: usize = std::env::var("CMTP_ROUNDS").map_or(3, |it| it.parse().unwrap());
+    let nats = NatsServer::start();
+    let mut node = Node::start(&format!(
+        "bus = \"nats={}\"\n[journal]\nsegment-bytes = 1048576\n\
+         [[route]]\ntarget = \"0xSW:orders:*\"\nto = \"nats:orders\"\n",
+        nats.url
+    ));
+    let load = Arc::new(Load::default());
+    serve_orders(&nats, Arc::clone(&load)).await;
+    let caller = Arc::new(Caller::new(&node));
+    let slots: Vec<_> = (0..SLOTS)
+        .map(|slot| {
+            // One in four goes over the bus, where the effect is not the node's.
+            let family = if slot % 4 == 0 { "orders" } else { "crash" };
+            let target = format!("0xSW:{family}:{slot}");
+            tokio::spawn(Arc::clone(&load).write(Arc::clone(&caller), target, slot))
+        })
+        .collect();
+    for round in 0..rounds {
+        let before = load.receipts.lock().unwrap().len();
+        load.reached(before + 40 + round * 37 % 400).await;
+        node.kill();
+        let received = load.receipts.lock().unwrap().clone();
+        check(&node, &received, round);
+        node.restart();
+    }
+    load.stop.store(true, Ordering::Relaxed);
+    for slot in slots {
+        slot.await.unwrap();
+    }
+    node.signal("TERM");
+    assert_eq!(node.wait().code(), Some(0));
+    let received = load.receipts.lock().unwrap().clone();
+    let journal = check(&node, &received, rounds);
+    let recorded = received.iter().filter(|receipt| receipt.recorded).count();
+    let served = load.served.lock().unwrap();
+    for (body, times) in served.iter() {
+        assert_eq!(*times, 1, "the service was given {body:?} {times} times");
+    }
+    let confirmed = load.confirmed.lock().unwrap();
+    for body in confirmed.iter().filter(|body| is_order(body)) {
+        assert!(served.contains_key(body), "{body:?} was confirmed and never served");
+    }
+    println!(
+        "{rounds} kills, {} answers ({recorded} from the record), {} orders served, {} entries: all there, none twice",
+        received.len(),
+        served.len(),
+        journal.len(),
+    );
+}
+
+/// A service that counts what it is given.
+async fn serve_orders(nats: &NatsServer, load: Arc<Load>) {
+    let client = async_nats::connect(&nats.url).await.unwrap();
+    let mut orders = client.subscribe("orders").await.unwrap();
+    client.flush().await.unwrap();
+    tokio::spawn(async move {
+        while let Some(order) = orders.next().await {
+            let body = String::from_utf8(order.payload.to_vec()).unwrap();
+            *load.served.lock().unwrap().entry(body).or_default() += 1;
+            client.publish(order.reply.unwrap(), "taken".into()).await.unwrap();
+        }
+    });
+}
+
+/// Every answer that was received is in the journal, the journal holds together, and no write has two outcomes.
+fn check(node: &Node, received: &[Receipt], round: usize) -> Vec<Value> {
+    let output = node.cmtpd(&["journal", "check", "--json"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "round {round}: {text}");
+    let entries = entries(node);
+    for receipt in received {
+        let entry = &entries[usize::try_from(receipt.index).unwrap()];
+        assert_eq!(entry["index"], receipt.index, "round {round}");
+        assert_eq!(entry["seal"], receipt.seal, "round {round}: {receipt:?}");
+    }
+    let mut executed = HashMap::new();
+    for entry in entries.iter().filter(|entry| entry["executed_write"] == true) {
+        let id = entry["message_id"].as_str().unwrap();
+        let before = executed.insert(id, &entry["index"]);
+        assert_eq!(before, None, "round {round}: {id} was executed twice");
+    }
+    entries
+}
+
+/// Bodies begin with their slot's number.
+fn is_order(body: &str) -> bool {
+    body.split(' ').next().unwrap().parse::<usize>().unwrap().is_multiple_of(4)
+}
+
+const SLOTS: usize = 16;
