@@ -52,6 +52,10 @@ impl Listener {
     /// Serves connections until [`Listener::close`].
     pub async fn run(&self) {
         while let Some(incoming) = self.endpoint.accept().await {
+            if self.node.drain.is_cancelled() {
+                incoming.refuse();
+                continue;
+            }
             let node = Arc::clone(&self.node);
             tokio::spawn(async move {
                 match incoming.await {
@@ -65,7 +69,6 @@ impl Listener {
     /// Takes no more connections and requests, and waits until those that came are answered, `patience` at most; the
     /// number that were not is given back.
     pub async fn drain(&self, patience: Duration) -> usize {
-        self.endpoint.set_server_config(None);
         self.node.drain.cancel();
         self.node.exchanges.close();
         // What is not done by then is cut off, and counted.

@@ -3,6 +3,7 @@
 //! Nothing here waits for a time: a process is ready when it says so.
 
 pub mod load;
+mod volume;
 pub mod wire;
 
 use std::env;
@@ -13,10 +14,12 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+pub use crate::volume::Volume;
+
 /// A `cmtpd serve`, on a free loopback port, with a data directory of its own.
 #[derive(Debug)]
 pub struct Node {
-    child: Child,
+    child: Option<Child>,
     /// `address:port`; the same after a restart.
     pub address: String,
     /// `did:key:…`.
@@ -47,7 +50,7 @@ impl Node {
         std::fs::write(data.join("cmtpd.toml"), config).expect("the configuration is written");
         let wrapper: Vec<String> = wrapper.iter().map(|&word| word.to_owned()).collect();
         let (child, address, did) = spawn(data, "127.0.0.1:0", &wrapper);
-        Self { child, address, did, data: data.to_owned(), _folder: None, wrapper }
+        Self { child: Some(child), address, did, data: data.to_owned(), _folder: None, wrapper }
     }
 
     /// Starts it again after it ended, on the same address.
@@ -55,12 +58,25 @@ impl Node {
     /// # Panics
     /// If the node does not come up.
     pub fn restart(&mut self) {
-        (self.child, _, _) = spawn(&self.data, &self.address, &self.wrapper);
+        self.child = Some(spawn(&self.data, &self.address, &self.wrapper).0);
     }
 
     /// Kills it as `kill -9` does.
     pub fn kill(&mut self) {
-        stop(&mut self.child);
+        self.child.take().iter_mut().for_each(stop);
+    }
+
+    /// A node that does not run, with its data in `data`.
+    pub fn stopped(data: &Path) -> Self {
+        let (address, did) = (String::new(), String::new());
+        Self {
+            child: None,
+            address,
+            did,
+            data: data.to_owned(),
+            _folder: None,
+            wrapper: Vec::new(),
+        }
     }
 
     /// Sends a signal, such as `TERM`.
@@ -68,7 +84,7 @@ impl Node {
     /// # Panics
     /// If there is no such process.
     pub fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
+        let id = self.child.as_ref().expect("the node was started").id().to_string();
         let status = Command::new("kill").args(["-s", name, &id]).status().expect("kill starts");
         assert!(status.success(), "the node runs");
     }
@@ -78,7 +94,7 @@ impl Node {
     /// # Panics
     /// If the system does not say.
     pub fn wait(&mut self) -> std::process::ExitStatus {
-        self.child.wait().expect("it ends")
+        self.child.as_mut().expect("the node was started").wait().expect("it ends")
     }
 
     /// Runs `cmtpd` with this node's data directory.
@@ -117,7 +133,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        stop(&mut self.child);
+        self.kill();
     }
 }
 

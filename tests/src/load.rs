@@ -1,13 +1,18 @@
 //! Callers that write, lose their node, and go on with the same bytes.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cmtp_client::{
     Answer, CallError, Client, ClientConfig, Connection, Identity, PreparedRequest, Request, Trust,
 };
 use cmtp_codec::{Fqmn, PublicKey};
+use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::Node;
 
@@ -107,11 +112,97 @@ impl Receipt {
     }
 }
 
+/// What the callers received, and how they are told to end.
+#[derive(Debug, Default)]
+pub struct Load {
+    receipts: Mutex<Vec<Receipt>>,
+    /// Bodies that a service was given, each with how often.
+    pub served: Mutex<HashMap<String, u32>>,
+    /// Bodies whose write was answered with success.
+    pub confirmed: Mutex<Vec<String>>,
+    progress: Notify,
+    stop: AtomicBool,
+}
+
+impl Load {
+    /// Everything that was received so far.
+    ///
+    /// # Panics
+    /// If a slot panicked.
+    pub fn received(&self) -> Vec<Receipt> {
+        self.receipts.lock().expect("no slot panicked").clone()
+    }
+
+    /// Lets every slot end after the request that it is at.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for so many receipts in all.
+    ///
+    /// # Panics
+    /// If a slot panicked.
+    pub async fn reached(&self, count: usize) {
+        loop {
+            let mut progress = pin!(self.progress.notified());
+            // From here on progress is noticed, so none is missed between the look and the wait.
+            progress.as_mut().enable();
+            if self.received().len() >= count {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    /// Writes, one after the other, until told to stop; each goes on with its bytes until it is answered.
+    ///
+    /// # Panics
+    /// If an answer does not verify.
+    pub async fn write(self: Arc<Self>, caller: Arc<Caller>, target: String, slot: usize) {
+        let mut connection = caller.connect().await;
+        let mut number = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            let body = format!("{slot} {number} {}", "x".repeat(number % 700));
+            let request = caller.write(&connection, &target, &body);
+            let answer = caller.insist(&mut connection, &request).await;
+            self.receipts.lock().expect("no slot panicked").push(Receipt::of(&answer));
+            if answer.is_success() {
+                self.confirmed.lock().expect("no slot panicked").push(body);
+            }
+            self.progress.notify_waiters();
+            number += 1;
+        }
+    }
+}
+
+/// Every answer that was received is in the journal, the journal holds together, and no write has two outcomes.
+///
+/// # Panics
+/// If that does not hold.
+pub fn check(node: &Node, received: &[Receipt], round: usize) -> Vec<Value> {
+    let output = node.cmtpd(&["journal", "check", "--json"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "round {round}: {text}");
+    let entries = entries(node);
+    for receipt in received {
+        let entry = &entries[usize::try_from(receipt.index).expect("an index")];
+        assert_eq!(entry["index"], receipt.index, "round {round}");
+        assert_eq!(entry["seal"], receipt.seal, "round {round}: {receipt:?}");
+    }
+    let mut executed = HashMap::new();
+    for entry in entries.iter().filter(|entry| entry["executed_write"] == true) {
+        let id = entry["message_id"].as_str().expect("an index");
+        let before = executed.insert(id, &entry["index"]);
+        assert_eq!(before, None, "round {round}: {id} was executed twice");
+    }
+    entries
+}
+
 /// What `cmtpd journal list --json` says of the entries.
 ///
 /// # Panics
 /// If it fails.
-pub fn entries(node: &Node) -> Vec<serde_json::Value> {
+pub fn entries(node: &Node) -> Vec<Value> {
     let output = node.cmtpd(&["journal", "list", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("JSON is text");

@@ -31,7 +31,8 @@ pub struct Wire {
     /// The node's key list.
     pub keys: KeyList,
     exporter: [u8; 32],
-    _control: RecvStream,
+    control: RecvStream,
+    reader: FrameReader,
 }
 
 /// How an exchange ended.
@@ -95,7 +96,18 @@ impl Wire {
         let Frame::Keys(keys) = next_frame(&mut control, &mut reader).await else {
             panic!("KEYS is the second frame");
         };
-        Self { endpoint, connection, settings, keys, exporter, _control: control }
+        Self { endpoint, connection, settings, keys, exporter, control, reader }
+    }
+
+    /// Waits for GOAWAY, and gives the id that it carries.
+    ///
+    /// # Panics
+    /// If the node sends something else.
+    pub async fn goaway(&mut self) -> u64 {
+        match next_frame(&mut self.control, &mut self.reader).await {
+            Frame::Goaway(stream) => stream,
+            other => panic!("GOAWAY is expected and not {other:?}"),
+        }
     }
 
     /// The node's root key.
@@ -161,8 +173,23 @@ impl Wire {
     ///
     /// # Panics
     /// If it breaks a rule.
-    pub async fn read_answer(&self, mut recv: RecvStream, origin: &Layer) -> Ending {
+    pub async fn read_answer(&self, recv: RecvStream, origin: &Layer) -> Ending {
+        self.read_answer_from(Default::default(), recv, origin).await
+    }
+
+    /// The same, where something of it was read already.
+    ///
+    /// # Panics
+    /// If it breaks a rule.
+    pub async fn read_answer_from(
+        &self,
+        begun: bytes::Bytes,
+        mut recv: RecvStream,
+        origin: &Layer,
+    ) -> Ending {
         let mut reader = FrameReader::new(0);
+        reader.push_bytes(begun);
+        let mut interims = Vec::new();
         let mut assembler = Assembler::new(Source::Answer, limits::BODY_MAX);
         let (mut links, mut sealed) = (vec![Link::Layer(origin.clone())], None);
         loop {
@@ -177,6 +204,7 @@ impl Wire {
             while let Some(frame) = reader.next_frame().expect("well-formed frames") {
                 match assembler.take(frame).expect("frames in their place") {
                     Some(Part::Link(link)) => links.push(*link),
+                    Some(Part::Interim(seal)) => interims.push((assembler.number(), *seal)),
                     Some(Part::Seal(seal)) => sealed = Some(*seal),
                     _ => {}
                 }
@@ -190,7 +218,7 @@ impl Wire {
         {
             origin.close_unread();
         }
-        let message = Message { links, interims: Vec::new(), seal };
+        let message = Message { links, interims, seal };
         let replay = Unverified::new(message).verify(Some(&self.root()));
         Ending::Answer(Box::new(Answer { replay: replay.expect("a valid answer") }))
     }

@@ -1,56 +1,10 @@
 //! kill -9 under load: what was answered is in the journal, and nothing is executed twice.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use cmtp_tests::load::{Caller, Receipt, entries};
+use cmtp_tests::load::{Caller, Load, check};
 use cmtp_tests::{NatsServer, Node};
 use futures::StreamExt;
-use serde_json::Value;
-use tokio::sync::Notify;
-
-/// What the callers received, and how they are told to end.
-#[derive(Default)]
-struct Load {
-    receipts: Mutex<Vec<Receipt>>,
-    /// Bodies that a service was given, each with how often.
-    served: Mutex<HashMap<String, u32>>,
-    /// Bodies whose write was answered with success.
-    confirmed: Mutex<Vec<String>>,
-    received: Notify,
-    stop: AtomicBool,
-}
-
-impl Load {
-    /// Waits for so many receipts in all.
-    async fn reached(&self, count: usize) {
-        loop {
-            let received = self.received.notified();
-            if self.receipts.lock().unwrap().len() >= count {
-                return;
-            }
-            received.await;
-        }
-    }
-
-    /// Writes, one after the other, until told to stop; each goes on with its bytes until it is answered.
-    async fn write(self: Arc<Self>, caller: Arc<Caller>, target: String, slot: usize) {
-        let mut connection = caller.connect().await;
-        let mut number = 0;
-        while !self.stop.load(Ordering::Relaxed) {
-            let body = format!("{slot} {number} {}", "x".repeat(number % 700));
-            let request = caller.write(&connection, &target, &body);
-            let answer = caller.insist(&mut connection, &request).await;
-            self.receipts.lock().unwrap().push(Receipt::of(&answer));
-            if answer.is_success() {
-                self.confirmed.lock().unwrap().push(body);
-            }
-            self.received.notify_one();
-            number += 1;
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_answered_survives_kill_9_and_nothing_is_executed_twice() {
@@ -73,20 +27,20 @@ async fn what_was_answered_survives_kill_9_and_nothing_is_executed_twice() {
         })
         .collect();
     for round in 0..rounds {
-        let before = load.receipts.lock().unwrap().len();
+        let before = load.received().len();
         load.reached(before + 40 + round * 37 % 400).await;
         node.kill();
-        let received = load.receipts.lock().unwrap().clone();
+        let received = load.received();
         check(&node, &received, round);
         node.restart();
     }
-    load.stop.store(true, Ordering::Relaxed);
+    load.stop();
     for slot in slots {
         slot.await.unwrap();
     }
     node.signal("TERM");
     assert_eq!(node.wait().code(), Some(0));
-    let received = load.receipts.lock().unwrap().clone();
+    let received = load.received();
     let journal = check(&node, &received, rounds);
     let recorded = received.iter().filter(|receipt| receipt.recorded).count();
     let served = load.served.lock().unwrap();
@@ -117,26 +71,6 @@ async fn serve_orders(nats: &NatsServer, load: Arc<Load>) {
             client.publish(order.reply.unwrap(), "taken".into()).await.unwrap();
         }
     });
-}
-
-/// Every answer that was received is in the journal, the journal holds together, and no write has two outcomes.
-fn check(node: &Node, received: &[Receipt], round: usize) -> Vec<Value> {
-    let output = node.cmtpd(&["journal", "check", "--json"]);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "round {round}: {text}");
-    let entries = entries(node);
-    for receipt in received {
-        let entry = &entries[usize::try_from(receipt.index).unwrap()];
-        assert_eq!(entry["index"], receipt.index, "round {round}");
-        assert_eq!(entry["seal"], receipt.seal, "round {round}: {receipt:?}");
-    }
-    let mut executed = HashMap::new();
-    for entry in entries.iter().filter(|entry| entry["executed_write"] == true) {
-        let id = entry["message_id"].as_str().unwrap();
-        let before = executed.insert(id, &entry["index"]);
-        assert_eq!(before, None, "round {round}: {id} was executed twice");
-    }
-    entries
 }
 
 /// Bodies begin with their slot's number.

@@ -210,6 +210,7 @@ impl Journal {
             store: Arc::clone(&store),
             mover,
             failed,
+            is_full: false,
         };
         let writing = thread::spawn(move || writer.run(&submissions));
         let report = walk.report.clone();

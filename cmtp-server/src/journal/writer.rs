@@ -103,6 +103,8 @@ pub(crate) struct Writer {
     pub(crate) store: Arc<Store>,
     pub(crate) mover: Sender<u64>,
     pub(crate) failed: watch::Sender<Option<String>>,
+    /// Whether the disk was full at the last commit, so that it is said once.
+    pub(crate) is_full: bool,
 }
 
 impl Writer {
@@ -192,6 +194,9 @@ impl Writer {
         }
         match self.committer.commit(&mut commit) {
             Ok(at) => {
+                if std::mem::take(&mut self.is_full) {
+                    tracing::info!("the journal's disk has room again");
+                }
                 self.store.committed(commit.first, at);
                 Ok((commit.first, receipts))
             }
@@ -226,10 +231,13 @@ impl Writer {
     }
 
     /// A full disk is refused and may have room again; anything else is the end.
-    fn refuse(&self, error: io::Error) -> JournalError {
+    fn refuse(&mut self, error: io::Error) -> JournalError {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                tracing::warn!(%error, "the journal's disk is full: requests are refused until there is room");
+                if !std::mem::replace(&mut self.is_full, true) {
+                    let folder = self.folder.display();
+                    tracing::warn!(%error, %folder, "requests are refused until the disk has room");
+                }
                 JournalError::Full
             }
             _ => self.fail(&error),
@@ -239,10 +247,10 @@ impl Writer {
     /// After a failed fsync nobody knows what is on the disk: nothing is acknowledged any more.
     fn fail(&self, error: &io::Error) -> JournalError {
         let folder = self.folder.display();
-        tracing::error!(%error, %folder, "the journal failed; the node acknowledges nothing more");
         self.failed.send_if_modified(|failed| {
             let first = failed.is_none();
             if first {
+                tracing::error!(%error, %folder, "the journal failed: nothing more is acknowledged");
                 *failed = Some(format!("{folder}: {error}"));
             }
             first
