@@ -39,6 +39,8 @@ pub(crate) async fn serve(
     let _closed = send.finish();
     // After an early refusal the rest of the request is not wanted: [QUI-17].
     let _closed = recv.stop(VarInt::from(code(CloseCode::REFUSED)));
+    // An exchange is over when the caller has the answer: a node that drains waits for that, not for having sent it.
+    let _delivered = send.stopped().await;
 }
 
 async fn answer(

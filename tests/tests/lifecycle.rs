@@ -70,6 +70,8 @@ async fn a_stream_is_cut_when_the_node_stops() {
     let answer = wire.read_answer_from(first.bytes, recv, &origin).await.answer();
     let last = answer.last();
     assert!(last.has(cmtp_spec::LayerFlags::CUT), "{last:?}");
+    // Waiting for the process would keep this side from acknowledging.
+    assert_eq!(wire.close_code().await, Some(CloseCode::NO_ERROR));
     assert_eq!(node.wait().code(), Some(0));
 }
 
