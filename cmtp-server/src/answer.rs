@@ -351,7 +351,7 @@ impl Growing {
     }
 }
 
-/// Makes `layer` the end of a write that was dispatched and not committed.
+/// Makes `layer` the end of a write that stopped at its dispatch or later, and was not committed.
 pub(crate) fn mark_dispatched(layer: Layer, refusal: &Refusal) -> Layer {
     if refusal.no_effect {
         return refusal.mark(layer).with_public(Field::flag(FieldIndex::NO_EFFECT));

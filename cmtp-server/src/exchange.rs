@@ -8,7 +8,7 @@ use cmtp_spec::{BusAuth, CloseCode, EntryFlags, EntryType, Status, Step, limits}
 use quinn::{RecvStream, SendStream, VarInt};
 
 use crate::admit::{Admission, Admitted, Proved, not_covered};
-use crate::answer::Answering;
+use crate::answer::{Answering, mark_dispatched};
 use crate::incoming::{Fault, Incoming, Rest};
 use crate::journal::JournalError;
 use crate::nats;
@@ -169,9 +169,7 @@ impl Exchange<'_> {
         };
         let Some(route) = self.live.routes.find(&target) else {
             let detail = format!("this node has no route for {}", target.target());
-            let refusal = Refusal::new(Status::NOT_FOUND, detail);
-            self.answer.refuse(Step::DISPATCH, &refusal)?;
-            return self.answer.finish_refused(true).await;
+            return self.refuse_dispatch(admitted, Refusal::new(Status::NOT_FOUND, detail)).await;
         };
         self.answer.journal_as(route.journal);
         self.serve(admitted, &target, route, claimed).await
@@ -213,10 +211,7 @@ impl Exchange<'_> {
     ) -> Result<(), Fault> {
         let subject = match route.subject(target) {
             Ok(subject) => subject.unwrap_or_default(),
-            Err(refusal) => {
-                self.answer.refuse(Step::DISPATCH, &refusal)?;
-                return self.answer.finish_refused(true).await;
-            }
+            Err(refusal) => return self.refuse_dispatch(admitted, refusal).await,
         };
         let service = route.service.service();
         // [NAT-6] A deadline is the earlier of the route's time and the origin's `not-after`.
@@ -265,6 +260,22 @@ impl Exchange<'_> {
             }
             Some(claimed) => self.finish_write(claimed, reply, is_dispatched).await,
         }
+    }
+
+    /// Refuses what is given to nobody.
+    async fn refuse_dispatch(
+        &mut self,
+        admitted: &Admitted,
+        refusal: Refusal,
+    ) -> Result<(), Fault> {
+        if admitted.target.is_write() {
+            // [PRC-6] `no-effect` is for what certainly had none: it was not dispatched.
+            let layer = self.answer.layer(Step::DISPATCH)?;
+            self.answer.append(mark_dispatched(layer, &refusal.without_effect()))?;
+        } else {
+            self.answer.refuse(Step::DISPATCH, &refusal)?;
+        }
+        self.answer.finish_refused(true).await
     }
 
     fn append_read(&mut self, reply: Result<Reply, Refusal>) -> Result<(), Fault> {

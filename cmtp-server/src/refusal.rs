@@ -14,7 +14,7 @@ pub struct Refusal {
     pub detail: String,
     /// Seconds to wait before the same bytes may be sent again.
     pub retry_after: Option<u64>,
-    /// A write certainly had no effect. Said of what a service refused; what no service was given says nothing.
+    /// A write certainly had no effect; said where a dispatch layer stands.
     pub no_effect: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Every rule of the QUIC binding and of admission, over real connections, by a client that breaks them one by one.
 
 use bytes::BytesMut;
-use cmtp_codec::{Auth, Digest, Field, Frame, Layer, SigningKey};
+use cmtp_codec::{Auth, Digest, Field, Frame, Layer, ProcessVerdict, SigningKey};
 use cmtp_spec::{
     CloseCode, EntryType, FieldIndex, JournalMode, KeyUse, LayerFlags, SettingId, Status, Step,
     limits,
@@ -517,6 +517,21 @@ async fn names_are_resolved() {
     // [PRC-7]
     let times = answer.replay.message.links[1..].iter().map(|link| link.time());
     assert!(times.is_sorted());
+}
+
+#[tokio::test]
+async fn a_write_that_is_given_to_nobody_says_that_it_had_no_effect() {
+    let scene = Scene::new().await;
+    // [PRC-6]
+    let origin = signed(scene.origin("0xSW:nowhere"), &scene.key);
+    let answer = scene.wire.exchange(&[scene.auth()], &origin).await.answer();
+    assert_eq!((answer.last().step, answer.status()), (Step::DISPATCH, Status::NOT_FOUND));
+    assert!(answer.last().value(FieldIndex::NO_EFFECT).is_some());
+    assert_eq!(answer.replay.process, ProcessVerdict::Follows);
+    let read = scene.origin("0xS:nowhere");
+    let answer = scene.wire.exchange(&[scene.auth()], &read).await.answer();
+    assert!(answer.last().value(FieldIndex::NO_EFFECT).is_none());
+    assert_eq!(answer.replay.process, ProcessVerdict::Follows);
 }
 
 #[tokio::test]
