@@ -51,7 +51,8 @@ pub use crate::message::{
 };
 pub use crate::pattern::{NotCovered, Pattern, PatternError, Scope, TooManyPatterns};
 pub use crate::process::{
-    BecameWrite, Expected, ProcessError, StepTaken, check_process, check_resolved, message_status,
+    BecameWrite, EffectFields, Expected, ProcessError, StepTaken, check_process, check_resolved,
+    message_status,
 };
 pub use crate::receipt::{Entry, Receipt, ReceiptError, Statement};
 pub use crate::redact::Withheld;

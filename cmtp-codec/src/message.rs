@@ -423,7 +423,5 @@ fn target_opcode(origin: &Layer) -> Opcode {
 }
 
 fn steps(links: &[Link]) -> Vec<StepTaken> {
-    let step =
-        |link: &Link| StepTaken { step: link.step(), status: link.status(), flags: link.flags() };
-    links.iter().map(step).collect()
+    links.iter().map(StepTaken::from).collect()
 }

@@ -8,7 +8,12 @@ use std::fmt;
 
 use cmtp_spec::{LayerFlags, Opcode, Process, Status, Step};
 
+use crate::chain::Link;
 use crate::fqmn::{Fqmn, is_write};
+
+pub use effect::EffectFields;
+
+mod effect;
 
 /// What the process check looks at in a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +24,19 @@ pub struct StepTaken {
     pub status: Status,
     /// The layer's flags.
     pub flags: LayerFlags,
+    /// What it says of a write's effect; `None` where the layer is withheld.
+    pub effect: Option<EffectFields>,
+}
+
+impl From<&Link> for StepTaken {
+    fn from(link: &Link) -> Self {
+        Self {
+            step: link.step(),
+            status: link.status(),
+            flags: link.flags(),
+            effect: link.layer().map(EffectFields::of),
+        }
+    }
 }
 
 impl StepTaken {
@@ -74,7 +92,8 @@ pub fn check_process(opcode: Opcode, steps: &[StepTaken]) -> Result<(), ProcessE
         let expected = Expected(graph.steps(&walk.states));
         return Err(ProcessError::EndsEarly { layer: steps.len(), expected });
     }
-    check_segments(steps)
+    check_segments(steps)?;
+    effect::check_effect(opcode, steps)
 }
 
 /// The status of a message.
@@ -146,6 +165,28 @@ pub enum ProcessError {
         /// The segment that claims to be the last.
         layer: usize,
     },
+    /// PRC-6: a write was dispatched and not committed, and its end leaves open what came of it.
+    #[error(
+        "layer {layer} ends a write after its dispatch and carries neither `outcome-unknown` nor `no-effect`"
+    )]
+    EffectUnsaid {
+        /// The last layer.
+        layer: usize,
+    },
+    /// PRC-6: both fields.
+    #[error("layer {layer} carries both `outcome-unknown` and `no-effect`")]
+    EffectTwice {
+        /// The last layer.
+        layer: usize,
+    },
+    /// PRC-6: a field about the effect where none is in question.
+    #[error(
+        "layer {layer} carries `outcome-unknown` or `no-effect`, and ends no write that may have had an effect"
+    )]
+    EffectMisplaced {
+        /// The layer that carries it.
+        layer: usize,
+    },
 }
 
 impl ProcessError {
@@ -157,7 +198,10 @@ impl ProcessError {
             | Self::EndsEarly { layer, .. }
             | Self::Unsigned { layer, .. }
             | Self::OpenStream { layer }
-            | Self::EndBeforeEnd { layer } => *layer,
+            | Self::EndBeforeEnd { layer }
+            | Self::EffectUnsaid { layer }
+            | Self::EffectTwice { layer }
+            | Self::EffectMisplaced { layer } => *layer,
         }
     }
 
@@ -167,6 +211,9 @@ impl ProcessError {
             Self::UnknownOpcode(_) => "PRC-3",
             Self::Unexpected { .. } | Self::EndsEarly { .. } | Self::Unsigned { .. } => "PRC-1",
             Self::OpenStream { .. } | Self::EndBeforeEnd { .. } => "PRC-5",
+            Self::EffectUnsaid { .. } | Self::EffectTwice { .. } | Self::EffectMisplaced { .. } => {
+                "PRC-6"
+            }
         }
     }
 }
@@ -210,7 +257,7 @@ fn check_no_opcode(opcode: Opcode, steps: &[StepTaken]) -> Result<(), ProcessErr
                 && admit.step == Step::ADMIT
                 && admit.refuses() =>
         {
-            Ok(())
+            effect::check_effect(opcode, steps)
         }
         _ => Err(ProcessError::UnknownOpcode(opcode)),
     }
@@ -364,13 +411,18 @@ mod tests {
 
     use super::*;
 
-    /// Layers from words such as `origin+ admit serve:404 segment/complete`; `+` is the flag `signed`.
+    /// Layers from words such as `origin+ admit serve:404 segment/complete`; `+` is the flag `signed`, `?` the field
+    /// `outcome-unknown`, `-` the field `no-effect`, and `*` says that the layer is withheld.
     fn layers(words: &str) -> Vec<StepTaken> {
         words.split_whitespace().map(layer).collect()
     }
 
     fn layer(word: &str) -> StepTaken {
-        let (word, flag) = word.split_once('/').unwrap_or((word, ""));
+        let fields = |mark: char| word.contains(mark);
+        let effect = EffectFields { outcome_unknown: fields('?'), no_effect: fields('-') };
+        let effect = (!fields('*')).then_some(effect);
+        let word = word.replace(['?', '-', '*'], "");
+        let (word, flag) = word.split_once('/').unwrap_or((&word, ""));
         let (word, status) = word.split_once(':').unwrap_or((word, "0"));
         let name = word.trim_end_matches('+');
         let mut flags = if name == word { 0 } else { LayerFlags::SIGNED.0 };
@@ -379,6 +431,7 @@ mod tests {
             step: Step::from_name(name).unwrap(),
             status: Status(status.parse().unwrap()),
             flags: LayerFlags(flags),
+            effect,
         }
     }
 
@@ -397,7 +450,7 @@ mod tests {
             (Opcode::S, "origin admit dispatch:503"),
             (Opcode::A, "origin admit assemble:200"),
             (Opcode::SW, "origin+ admit serve:200 commit"),
-            (Opcode::SW, "origin+ admit dispatch serve:504"),
+            (Opcode::SW, "origin+ admit dispatch serve:504?"),
             (Opcode::EW, "origin+ admit publish commit:200"),
             (Opcode::EW, "origin+ admit dispatch serve:200 commit"),
             (Opcode::CW, "origin+ admit propose commit:200"),
@@ -533,6 +586,67 @@ mod tests {
     }
 
     #[test]
+    fn a_write_that_was_dispatched_says_what_came_of_it() {
+        // [PRC-6]
+        let holds = [
+            (Opcode::SW, "origin+ admit dispatch:404-"),
+            (Opcode::SW, "origin+ admit dispatch serve:503-"),
+            (Opcode::EW, "origin+ admit dispatch serve:504?"),
+            (Opcode::SW, "origin+ admit dispatch serve:200 commit:507?"),
+            (Opcode::SW, "origin+ admit dispatch serve:200 segment segment:500/cut?"),
+            (Opcode::RW, "origin+ admit resolve dispatch serve:500?"),
+            // In the node's own process.
+            (Opcode::SW, "origin+ admit serve:412"),
+            (Opcode::SW, "origin+ admit serve:500?"),
+            (Opcode::SW, "origin+ admit serve:500-"),
+            (Opcode::SW, "origin+ admit serve:200 commit:507"),
+            (Opcode::SW, "origin+ admit serve:200 commit:507?"),
+            (Opcode::CW, "origin+ admit propose:504?"),
+            // What is withheld is not checked.
+            (Opcode::SW, "origin+ admit dispatch serve:504*"),
+            (Opcode::SW, "origin+* admit* dispatch* serve:504*"),
+            // A forwarded write is not bound.
+            (Opcode::PW, "origin+ admit forward:504"),
+            (Opcode::PW, "origin+ admit forward:504?"),
+            (Opcode::PW, "origin+ admit forward admit dispatch serve:504? check:504?"),
+        ];
+        for (opcode, words) in holds {
+            assert_eq!(check(opcode, words), Ok(()), "{opcode} {words}");
+        }
+        let unsaid = |layer| ProcessError::EffectUnsaid { layer };
+        let twice = |layer| ProcessError::EffectTwice { layer };
+        let misplaced = |layer| ProcessError::EffectMisplaced { layer };
+        let breaks = [
+            (Opcode::SW, "origin+ admit dispatch:404", unsaid(2)),
+            (Opcode::SW, "origin+ admit dispatch serve:504", unsaid(3)),
+            (Opcode::SW, "origin+ admit dispatch serve commit:507", unsaid(4)),
+            (Opcode::SW, "origin+ admit dispatch* serve:504", unsaid(3)),
+            (Opcode::SW, "origin+ admit dispatch serve:504?-", twice(3)),
+            (Opcode::SW, "origin+ admit serve:500-?", twice(2)),
+            // On a layer before the last, or where the write is committed.
+            (Opcode::SW, "origin+ admit dispatch? serve:504?", misplaced(2)),
+            (Opcode::SW, "origin+ admit dispatch? serve:504*", misplaced(2)),
+            (Opcode::SW, "origin+ admit dispatch serve:200 commit-", misplaced(4)),
+            (Opcode::SW, "origin+ admit serve:200? commit", misplaced(2)),
+            (Opcode::SW, "origin+- admit serve:500", misplaced(0)),
+            // Stopped before anything could have an effect.
+            (Opcode::SW, "origin+ admit:403-", misplaced(1)),
+            (Opcode::RW, "origin+ admit resolve:404?", misplaced(2)),
+            (NO_OPCODE, "origin admit:400-", misplaced(1)),
+            // A read.
+            (Opcode::S, "origin admit dispatch serve:504?", misplaced(3)),
+            (Opcode::S, "origin admit serve:200-", misplaced(2)),
+            (Opcode::P, "origin+ admit forward:504?", misplaced(2)),
+        ];
+        for (opcode, words, error) in breaks {
+            assert_eq!(check(opcode, words), Err(error.clone()), "{opcode} {words}");
+            assert_eq!((error.rule(), error.to_string().contains("`no-effect`")), ("PRC-6", true));
+            let layer = words.split_whitespace().count() - 1;
+            assert!(error.layer() <= layer, "{error}");
+        }
+    }
+
+    #[test]
     fn a_message_has_the_last_status_that_says_something() {
         // [PRC-4]
         let table = [
@@ -646,6 +760,7 @@ mod tests {
                 step: *step,
                 status: [Status::NONE, Status::OK, Status::NONE, Status::CREATED][choose(4)],
                 flags: LayerFlags(u16::from(matches!(process, Process::Signed(_)))),
+                effect: None,
             }),
             Process::Seq(parts) => parts.iter().for_each(|part| sentence(part, choices, out)),
             Process::Alt(parts) => sentence(&parts[choose(parts.len())], choices, out),
@@ -702,7 +817,8 @@ mod tests {
                 for step in expected.0 {
                     let mut other = steps[..layer].to_vec();
                     let flags = LayerFlags::SIGNED;
-                    other.push(StepTaken { step, status: Status::INTERNAL_ERROR, flags });
+                    let status = Status::INTERNAL_ERROR;
+                    other.push(StepTaken { step, status, flags, effect: None });
                     // An unsigned origin may have been excused by a layer that is no longer there.
                     other[0].flags = flags;
                     let rule = check_process(opcode, &other).err().map(|error| error.rule());

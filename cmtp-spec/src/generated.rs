@@ -120,8 +120,8 @@ crate::registry! {
         REMEDY = 0x30, "remedy", "Refusal: a word of the remedies.";
         DETAIL = 0x31, "detail", "Refusal: a sentence for a person.";
         RETRY_AFTER = 0x32, "retry-after", "Refusal: seconds to wait.";
-        OUTCOME_UNKNOWN = 0x33, "outcome-unknown", "Whether the write had its effect is not known.";
-        NO_EFFECT = 0x34, "no-effect", "Serve: the write certainly had no effect.";
+        OUTCOME_UNKNOWN = 0x33, "outcome-unknown", "Refusal: whether the write had its effect is not known.";
+        NO_EFFECT = 0x34, "no-effect", "Refusal: the write certainly had no effect.";
         PEER = 0x35, "peer", "Forward: root key of the next node.";
         PEER_SEAL = 0x36, "peer-seal", "Check: the next node's seal F.";
         PEER_RECEIPT = 0x37, "peer-receipt", "Check: the next node's R0.";

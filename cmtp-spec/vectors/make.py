@@ -282,7 +282,8 @@ def run_pattern(group, case):
 
 
 def run_process(group, case):
-    layers = [Layer(layer["step"], layer["flags"], layer["status"], ZERO, 0) for layer in case["layers"]]
+    layers = [Layer(layer["step"], layer["flags"], layer["status"], ZERO, 0, public=public(*((name, b"") for name in layer["effect"] or ())),
+                    redacted=None if layer["effect"] is not None else ZERO) for layer in case["layers"]]
     check_process(case["opcode"], layers)
     return {"status": message_status(layers)}
 
@@ -1203,7 +1204,7 @@ def make_stored() -> File:
              Redacted=("REDACTION", "parts withheld: the same hashes, the same verdict", "STO-7 STO-8 HSH-1 HSH-2 HSH-3 HSH-5 FRM-11 RCP-4"),
              Refused=("BASIC", "refusals, logged and not", "FRM-17 LAY-2 RCP-7 RCP-10 PRC-1 PRC-2 PRC-3"),
              Streamed=("BASIC", "segments and interim seals", "HSH-5 PRC-5 RCP-5"),
-             Process=("FALSE_AUDIT", "a message that is authentic and breaks its process", "PRC-1 PRC-3 PRC-5 PRC-7 PRC-8 PRC-10"),
+             Process=("FALSE_AUDIT", "a message that is authentic and breaks its process", "PRC-1 PRC-3 PRC-5 PRC-6 PRC-7 PRC-8 PRC-10"),
              Pin=("FORGERY", "the seal, or an interim seal, is not by a key of the root that the verifier trusts", "RCP-7 RCP-8 RCP-9 RCP-11"),
              Changed=("FORGERY", "one thing changed, nothing hashed again", "HSH-5 STO-7 LAY-9 RCP-4 RCP-5 RCP-11"),
              Rehashed=("FORGERY", "changed and hashed again by somebody without the node's key", "RCP-4 RCP-5 RCP-8 RCP-9"),
@@ -1319,6 +1320,25 @@ def make_stored() -> File:
     case("a resolved name", "Process", message(resolved, opcode=0x60))
     case("a read resolved to a write", "Process", message([*resolved[:2], step("resolve", fields=[("resolved", "0xSW:0x001:hello")]), resolved[3]], opcode=0x60))
     case("a name that is not there", "Process", message([*resolved[:2], step("resolve", 404)], opcode=0x60))
+
+    given = [write[0], admit(), step("dispatch", time=2000, fields=[("subject", "cmtp.s.greeting"), ("bus-auth", b"\3")])]
+
+    def ended(status, *fields, upto=given, steps=(), **r0):
+        """A write that stopped in a serve layer with these fields."""
+        last = step("serve", status, time=3000, fields=[("remedy", "look-before-retry"), *((name, b"") for name in fields)])
+        return message([*upto, *steps, last], **{"opcode": 0x21, "type": 2} | r0)
+    case("a write, no reply in time: outcome-unknown", "Process", ended(504, "outcome-unknown", flags=2))
+    case("a write, nobody responded: no-effect", "Process", ended(503, "no-effect", flags=4))
+    case("a write, no reply in time, and nothing said of its effect", "Process", ended(504))
+    case("a write, no reply in time, and both said of its effect", "Process", ended(504, "outcome-unknown", "no-effect"))
+    case("a write, no reply in time, and the layer withheld that had to say what came of it", "Process Redacted", withhold(ended(504), 3))
+    case("a write that was given to nobody: no-effect", "Process", message([*given[:2], step("dispatch", 404, time=2000, fields=[("remedy", "fix-request"), ("no-effect", b"")])], opcode=0x21, type=4))
+    case("a write that was given to nobody, and nothing said of its effect", "Process", message([*given[:2], step("dispatch", 404, time=2000, fields=[("remedy", "fix-request")])], opcode=0x21, type=4))
+    case("a write refused in the node's process", "Process", ended(412, upto=given[:2], type=4))
+    case("a write cut off by a crash in the node's process: outcome-unknown", "Process", ended(500, "outcome-unknown", upto=given[:2], flags=2))
+    case("a committed write with outcome-unknown", "Process", message([*write[:3], step("commit", time=3000, fields=[("outcome-unknown", b"")])], opcode=0x21, type=2))
+    case("a write refused by admit with no-effect", "Process", message([write[0], replace(admit(403), public=admit(403).public + public(("no-effect", b"")))], opcode=0x21, type=4))
+    case("a read, no reply in time, with outcome-unknown", "Process", message([*read[:3], step("serve", 504, time=3000, fields=[("outcome-unknown", b"")])]))
 
     case("another root is trusted", "Pin", base, pin=OTHER)
     foreign = origin(audience=OTHER)
@@ -1553,17 +1573,20 @@ def make_process() -> File:
              Segments=("FALSE_AUDIT", "the last segment, and no other, carries complete or cut", "PRC-1 PRC-5"),
              Relay=("FALSE_AUDIT", "forwarded requests, whole and stopped", "PRC-1"),
              Refused=("FALSE_AUDIT", "something follows a refusal", "PRC-10"),
+             Effect=("FALSE_AUDIT", "a write that was dispatched and not committed says exactly once what came of it, and nothing else says so", "PRC-6"),
              Resolves=("OVERSTRICT", "how often a name is resolved binds the node; the process check does not count", "PRC-1 PRC-9"),
              Unknown=("FALSE_AUDIT", "an opcode or a step that is not known", "PRC-1 PRC-3"))
     f.group("process")
 
     def case(opcode, steps, flag, expect="valid", assumes=None):
-        """`steps`: names, each with ! (signed), =status, +complete or +cut."""
+        """`steps`: names, each with ! (signed), =status, +complete or +cut, then ? (outcome-unknown), - (no-effect) or * (withheld)."""
         layers = []
         for word in steps.split():
+            effect = None if "*" in word else [name for sign, name in (("?", "outcome-unknown"), ("-", "no-effect")) if sign in word]
+            word = word.translate({ord(sign): None for sign in "?-*"})
             name, _, mark = word.partition("+")
             name, _, status = name.partition("=")
-            layers.append({"step": STEP.get(name.rstrip("!")) if not name.isdigit() else int(name), "status": int(status or 0), "flags": SIGNED * name.endswith("!") | (FLAG[mark] if mark else 0)})
+            layers.append({"step": STEP.get(name.rstrip("!")) if not name.isdigit() else int(name), "status": int(status or 0), "flags": SIGNED * name.endswith("!") | (FLAG[mark] if mark else 0), "effect": effect})
         f.case(f"{opcode}: {steps}", flag, expect, assumes, opcode=OPCODE.get(opcode, 0x20 if not isinstance(opcode, int) else opcode), layers=layers)
     for opcode, steps in (("0xS", "origin admit serve=200"), ("0xS", "origin! admit dispatch serve=200"), ("0xA", "origin admit assemble=200"), ("0xR", "origin admit resolve resolve dispatch serve=200"), ("0xSW", "origin! admit serve=201 commit"),
                           ("0xSW", "origin! admit dispatch serve=200 commit"), ("0xEW", "origin! admit publish commit"), ("0xEW", "origin! admit resolve dispatch serve=200 commit"), ("0xCW", "origin! admit propose commit=200"), ("0xAW", "origin! admit assemble=200 commit"),
@@ -1622,6 +1645,18 @@ def make_process() -> File:
     case("0xE", "origin admit serve=200 segment=500 segment+cut", "Refused", "PRC-10")
     case("0xP", "origin! admit forward admit=403 check=403", "Refused")
     case("0xSW", "origin admit=403 resolve=404", "Signed", "PRC-1?")
+    for opcode, steps in (("0xSW", "origin! admit dispatch=404-"), ("0xSW", "origin! admit dispatch serve=503-"), ("0xIW", "origin! admit dispatch serve=412-"), ("0xEW", "origin! admit dispatch serve=504?"),
+                          ("0xRW", "origin! admit resolve dispatch serve=500?"), ("0xSW", "origin! admit dispatch serve=200 commit=507?"), ("0xSW", "origin! admit dispatch serve=200 segment segment=500+cut?"),
+                          ("0xSW", "origin! admit serve=412"), ("0xSW", "origin! admit serve=412-"), ("0xSW", "origin! admit serve=500?"), ("0xSW", "origin! admit serve=200 commit=507?"), ("0xAW", "origin! admit assemble=500-"),
+                          ("0xEW", "origin! admit publish=503-"), ("0xCW", "origin! admit propose=504?"), ("0xSW", "origin! admit dispatch serve=504*"), ("0xSW", "origin!* admit* dispatch* serve=503-"),
+                          ("0xPW", "origin! admit forward=504?"), ("0xPW", "origin! admit forward=504"), ("0xPW", "origin! admit forward admit dispatch serve=504? check=504?")):
+        case(opcode, steps, "Effect")
+    for opcode, steps in (("0xSW", "origin! admit dispatch=404"), ("0xSW", "origin! admit dispatch serve=504"), ("0xEW", "origin! admit dispatch serve=200 commit=507"), ("0xSW", "origin! admit dispatch serve=200 segment=500+cut"),
+                          ("0xSW", "origin! admit dispatch* serve=504"), ("0xSW", "origin! admit dispatch serve=504?-"), ("0xSW", "origin! admit serve=500?-"), ("0xSW", "origin! admit dispatch? serve=504?"),
+                          ("0xSW", "origin! admit dispatch- serve=504*"), ("0xSW", "origin!? admit serve=500"), ("0xSW", "origin! admit dispatch serve=200 commit-"), ("0xSW", "origin! admit dispatch serve=200? commit"),
+                          ("0xSW", "origin! admit serve=200 commit?"), ("0xSW", "origin! admit=403-"), ("0xRW", "origin! admit resolve=404?"), ("0xS", "origin admit dispatch serve=504?"), ("0xS", "origin admit serve=200-"),
+                          ("0xS", "origin admit dispatch- serve=200"), ("0xP", "origin! admit forward=504?"), (0, "origin admit=400-")):
+        case(opcode, steps, "Effect", "PRC-6")
     case("0xR", "origin admit resolve resolve resolve resolve=508", "Resolves")
     case("0xR", "origin admit resolve resolve resolve resolve serve=200", "Resolves")
     case("0xS", "origin admit 4000 serve=200", "Unknown", "PRC-1")

@@ -1,4 +1,5 @@
-"""Chapter 7: which steps a message may have, in which order. A layer is here anything with `step`, `status` and `flags`."""
+"""Chapter 7: which steps a message may have, in which order. A layer is here anything with `step`, `status`, `flags` and `effect`:
+the names of the fields about a write's effect that it carries, None where it is withheld."""
 from __future__ import annotations
 
 import re
@@ -92,10 +93,11 @@ def _may_stop(item):
 
 
 def check_process(opcode: int, layers: list) -> None:
-    """PRC-1 to PRC-3, PRC-5 and PRC-10. `opcode` is a number; 0: the target does not begin with an opcode of the table."""
+    """PRC-1 to PRC-3, PRC-5, PRC-6 and PRC-10. `opcode` is a number; 0: the target does not begin with an opcode of the table."""
     refused = bool(layers) and layers[-1].status >= 400
     if opcode == 0:
         require([layer.step for layer in layers] == [STEP["origin"], STEP["admit"]] and refused, "PRC-3", "no opcode, and not refused")
+        _check_effect(False, layers)
         return
     name = next((name for name, number in OPCODE.items() if number == opcode), None)
     require(name, "PRC-3", f"no opcode has the number {opcode:#x}")
@@ -108,6 +110,22 @@ def check_process(opcode: int, layers: list) -> None:
             "the last segment, and no other, carries complete or cut")
     require(all(before.status < 400 or after.step == STEP["check"] for before, after in zip(layers, layers[1:])), "PRC-10",
             "a layer other than check after a refusal")
+    if PROCESS[name] in ("write", "event", "agreed"):
+        _check_effect(refused and layers[-1].step not in (STEP["admit"], STEP["resolve"]), layers)
+    elif not name.endswith("W"):
+        _check_effect(False, layers)
+
+
+def _check_effect(in_question: bool, layers: list) -> None:
+    """PRC-6. `in_question`: a write that stopped later than at admit and resolve."""
+    *others, last = layers
+    require(not any(layer.effect for layer in others), "PRC-6", "a field about the effect on a layer before the last")
+    if last.effect is None:
+        return
+    require(in_question or not last.effect, "PRC-6", "a field about the effect, and none is in question")
+    require(len(last.effect) < 2, "PRC-6", "both fields about the effect")
+    dispatched = any(layer.step == STEP["dispatch"] for layer in layers)
+    require(not in_question or not dispatched or last.effect, "PRC-6", "the end of a dispatched write leaves its effect open")
 
 
 def message_status(layers: list[Layer]) -> int:

@@ -106,6 +106,7 @@ def decode_goaway(payload: bytes) -> int:
 
 # --- chapter 3: fields and layers ---------------------------------------------------------------------------------------
 
+EFFECT_FIELDS = ("outcome-unknown", "no-effect")
 _NAME = re.compile(rb"[a-z0-9!#$%&'*+\-.^_`|~]+")
 
 
@@ -202,6 +203,11 @@ class Layer:
     def get(self, name: str) -> bytes | None:
         fields = self.public + [private.field for private in self.private if private.field]
         return next((field.value for field in fields if field.name == name), None)
+
+    @property
+    def effect(self) -> list[str] | None:
+        """The fields about a write's effect (PRC-6); None where the layer is withheld."""
+        return None if self.redacted else [name for name in EFFECT_FIELDS if self.get(name) is not None]
 
     # LAYER, BODY and END, or CORE
 

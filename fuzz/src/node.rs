@@ -105,10 +105,7 @@ impl Node {
             offset,
             path: Vec::new(),
         };
-        let steps: Vec<_> = links
-            .iter()
-            .map(|link| StepTaken { step: link.step(), status: link.status(), flags: link.flags() })
-            .collect();
+        let steps: Vec<_> = links.iter().map(StepTaken::from).collect();
         let layers = u32::try_from(links.len()).expect("layers are bounded");
         let entry = receipt.entry(message_status(&steps), layers, seal);
         let leaves: Vec<_> = (0..count)

@@ -7,7 +7,7 @@ use cmtp_spec::{LayerFlags, Opcode, Status, Step};
 use super::{Case, Outcome, to_number};
 use crate::fqmn::{Element, Fqmn};
 use crate::pattern::{Pattern, Scope};
-use crate::process::{StepTaken, check_process, message_status};
+use crate::process::{EffectFields, StepTaken, check_process, message_status};
 use crate::subject::check_subject;
 
 pub(super) fn fqmn(case: &Case) -> Outcome {
@@ -66,6 +66,10 @@ pub(super) fn process(case: &Case) -> Outcome {
         step: Step(to_number(&layer["step"])),
         status: Status(to_number(&layer["status"])),
         flags: LayerFlags(to_number(&layer["flags"])),
+        effect: layer["effect"].as_array().map(|names| EffectFields {
+            outcome_unknown: names.contains(&"outcome-unknown".into()),
+            no_effect: names.contains(&"no-effect".into()),
+        }),
     };
     let steps: Vec<_> = case.list("layers").iter().map(step).collect();
     check_process(opcode, &steps)?;

@@ -253,14 +253,8 @@ impl Work {
             offset,
             path: Vec::new(),
         };
-        let message_of = |links: &[Link]| {
-            let step = |link: &Link| StepTaken {
-                step: link.step(),
-                status: link.status(),
-                flags: link.flags(),
-            };
-            message_status(&links.iter().map(step).collect::<Vec<_>>())
-        };
+        let message_of =
+            |links: &[Link]| message_status(&links.iter().map(StepTaken::from).collect::<Vec<_>>());
         let entry = receipt.entry(message_of(&self.links), self.chain.length(), seal);
         let leaf = |at: u32| if at == offset { entry.leaf() } else { merkle::leaf(&[at as u8]) };
         let tree = merkle::Tree::new((0..count).map(leaf).collect());
