@@ -5,7 +5,8 @@
 //!
 //! - Reading from a stream: a [`FrameReader`] cuts bytes into [`Frame`]s, an [`Assembler`] puts them together.
 //! - Making: a [`Layer`] is built, then a [`Chain`] takes it (and signs it), and seals.
-//! - Judging: an [`Unverified`] [`Message`] becomes a [`Verified`] [`Replay`] with a [`Verdict`].
+//! - Judging: an [`Unverified`] [`Message`] becomes a [`Verified`] [`Replay`] with a [`Verdict`]; a [`Verifier`] does the same
+//!   while the parts of a message still come.
 //!
 //! Rules are cited by their ids in `cmtp-spec/spec/`, such as `[FRM-3]`.
 
@@ -34,6 +35,7 @@ mod subject;
 mod tests;
 mod trust;
 mod varint;
+mod verify;
 
 pub use crate::assemble::{Assembler, Part, Source};
 pub use crate::chain::{Chain, Link, LinkError};
@@ -61,3 +63,4 @@ pub use crate::stored::StoredError;
 pub use crate::subject::{SubjectError, SubjectTooLong, check_subject, subject};
 pub use crate::trust::{Unverified, Verified};
 pub use crate::varint::MAX as VARINT_MAX;
+pub use crate::verify::{Judgement, Verifier};

@@ -1,17 +1,17 @@
 //! Whole messages, and what is to be said of them: `cmtp-spec/spec/13-receipts.md`.
 
-use cmtp_spec::{FieldIndex, KeyUse, Opcode, Status, Step};
+use cmtp_spec::{FieldIndex, Opcode, Status};
 
-use crate::chain::{Chain, Link, LinkError};
-use crate::fqmn::Fqmn;
+use crate::chain::{Link, LinkError};
 use crate::hash::Digest;
 use crate::key::{PublicKey, SignatureError};
 use crate::keylist::KeyList;
 use crate::layer::Layer;
 use crate::process::{self, ProcessError, StepTaken};
 use crate::receipt::ReceiptError;
-use crate::seal::{self, Seal};
+use crate::seal::Seal;
 use crate::trust::{Unverified, Verified};
+use crate::verify::Verifier;
 
 /// A whole exchange: origin, answer, seals.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,28 +64,21 @@ impl Unverified<Message> {
     /// [`Invalid`], with the first place that is wrong.
     pub fn verify(self, root: Option<&PublicKey>) -> Result<Verified<Replay>, Invalid> {
         let message = self.into_untrusted();
-        let heads = replay(&message)?;
-        let at_seal = |fault| Invalid { place: Place::Seal, fault };
-
-        let last = message.links.last().ok_or(at_seal(Fault::Empty))?;
-        // [RCP-10] `unlogged` is for a refusal by admit with status 401 or 511.
-        let before_token =
-            matches!(last.status(), Status::TOKEN_INVALID | Status::IDENTITY_REQUIRED);
-        if message.seal.unlogged && !(last.step() == Step::ADMIT && before_token) {
-            return Err(at_seal(Fault::Unlogged));
-        }
         // [RCP-11] A key list whose signature does not verify makes the message invalid.
         let keys = message.seal.keys.clone().map(KeyList::verify).transpose();
-        let keys = keys.map_err(|error| at_seal(Fault::KeyList(error)))?;
-        let verdict = match root {
-            // [RCP-7] A verifier MUST NOT call a message authentic without a trusted root key.
-            None => Verdict::Consistent,
-            Some(root) => judge(&message, root, keys.as_ref())?,
+        let (keys, forged) = match keys {
+            Ok(keys) => (keys, None),
+            Err(error) => (None, Some(error)),
         };
-        let process = match message.opcode() {
-            Some(opcode) => ProcessVerdict::of(opcode, &message),
-            None => ProcessVerdict::NotChecked,
-        };
+        // Whose list is forged is told after all that its layers say.
+        let root = root.copied().filter(|_| forged.is_none());
+        let mut verifier = Verifier::new(root, keys).sealed_by(message.seal.key);
+        let heads = replay(&message, &mut verifier)?;
+        let verdict = verifier.check_seal(&message.seal)?;
+        if let Some(error) = forged {
+            return Err(Invalid { place: Place::Seal, fault: Fault::KeyList(error) });
+        }
+        let process = verifier.process(&message.seal);
         Ok(Verified::new(Replay { message, heads, verdict, process }))
     }
 }
@@ -134,17 +127,6 @@ pub enum ProcessVerdict {
     Breaks(Deviation),
     /// The opcode is not known: origin withheld, and no R0.
     NotChecked,
-}
-
-impl ProcessVerdict {
-    fn of(opcode: Opcode, message: &Message) -> Self {
-        let steps = process::check_process(opcode, &message.steps()).map_err(Deviation::Steps);
-        let checked = steps.and_then(|()| check_order(message)).and_then(|()| check_names(message));
-        match checked {
-            Ok(()) => Self::Follows,
-            Err(deviation) => Self::Breaks(deviation),
-        }
-    }
 }
 
 /// How a message strays from the process of its opcode: `cmtp-spec/spec/07-processes.md`.
@@ -272,153 +254,37 @@ pub enum Fault {
     Unlogged,
 }
 
-/// Computes the chain and compares it with all that the seals say.
-fn replay(message: &Message) -> Result<Vec<Digest>, Invalid> {
-    let mut chain = Chain::default();
+/// Takes layers and interim seals in their order; the layer hashes.
+fn replay(message: &Message, verifier: &mut Verifier) -> Result<Vec<Digest>, Invalid> {
     let mut heads = Vec::with_capacity(message.links.len());
     let mut interims = message.interims.iter().peekable();
-    for link in &message.links {
-        let number = chain.length();
-        let at = |fault| Invalid { place: Place::Layer(number), fault };
-        let hash = chain.push(link).map_err(|error| at(Fault::Link(error)))?;
-        let recorded = message.seal.heads.as_ref().and_then(|heads| heads.get(number as usize));
+    let mut broken = None;
+    for (number, link) in (0..).zip(&message.links) {
+        let hash = verifier.check_link(link)?;
+        let recorded = message.seal.heads.as_ref().and_then(|recorded| recorded.get(heads.len()));
         // [STO-7] `heads` that differ are a broken chain, named by the first layer that differs.
         if recorded.is_some_and(|recorded| *recorded != hash) {
-            return Err(at(Fault::OtherHead));
+            return Err(Invalid { place: Place::Layer(number), fault: Fault::OtherHead });
         }
         heads.push(hash);
-    }
-    // [STO-7] The place of a fault is the first layer whose signature or core does not fit, else the interim seal.
-    // [PRC-4] Carried along: to look for it under each seal would take time by the square of a stream's length.
-    let mut status = Status::NONE;
-    for ((number, head), link) in (1..).zip(&heads).zip(&message.links) {
-        if link.status() != Status::NONE {
-            status = link.status();
-        }
-        while let Some((covered, seal)) = interims.next_if(|(covered, _)| *covered == number) {
-            let at = |fault| Invalid { place: Place::Interim(*covered), fault };
-            // [HSH-5] A receiver MUST compute the hash of every interim seal.
-            if seal::interim_hash(&seal.key, number, *head) != seal.hash {
-                return Err(at(Fault::OtherSeal));
-            }
-            check_receipt(message, seal, (*covered, status), true).map_err(at)?;
+        while let Some((_, seal)) = interims.next_if(|(covered, _)| *covered == number + 1) {
+            // [STO-7] The first layer whose signature or core does not fit, else the interim seal.
+            broken = broken.or(verifier.check_interim(seal).err());
         }
     }
-    let at_seal = |fault| Invalid { place: Place::Seal, fault };
-    if let Some((covered, _)) = interims.next() {
-        return Err(Invalid { place: Place::Interim(*covered), fault: Fault::InterimPlace });
+    if let Some(invalid) = broken {
+        return Err(invalid);
     }
-    // [HSH-5] A receiver MUST compute F and MUST treat a difference as a broken chain.
-    if chain.seal(&message.seal.key) != message.seal.hash {
-        return Err(at_seal(Fault::OtherSeal));
-    }
-    check_receipt(message, &message.seal, (chain.length(), status), false).map_err(at_seal)?;
-    Ok(heads)
-}
-
-/// Checks R0 of a seal over so many layers with that status.
-fn check_receipt(
-    message: &Message,
-    seal: &Seal,
-    (layers, status): (u32, Status),
-    interim: bool,
-) -> Result<(), Fault> {
-    let Some(receipt) = &seal.receipt else { return Ok(()) };
-    // [RCP-14] The entry type of an INTERIM MUST be `segment`, that of a SEAL another.
-    if receipt.is_for_interim() != interim {
-        return Err(Fault::EntryType);
-    }
-    // [RCP-4] Where the origin is not withheld, opcode and message id MUST be those of its fields.
-    if let Some(origin) = message.origin()
-        && (target_opcode(origin) != receipt.opcode
-            || origin.fixed(FieldIndex::MESSAGE_ID) != Some(receipt.message_id))
-    {
-        return Err(Fault::OtherRequest);
-    }
-    let entry = receipt.entry(status, layers, seal.hash);
-    receipt.verify(&seal.key, &entry).map_err(Fault::Receipt)
-}
-
-fn judge(
-    message: &Message,
-    root: &PublicKey,
-    keys: Option<&Verified<KeyList>>,
-) -> Result<Verdict, Invalid> {
-    let at_seal = |fault| Invalid { place: Place::Seal, fault };
-    let seal = &message.seal;
-    // [RCP-8] A list with another root, a SEAL key that the list does not have, R0 without a list: invalid.
-    let Some(keys) = keys else {
-        return if seal.unlogged {
-            Ok(Verdict::Consistent)
-        } else {
-            Err(at_seal(Fault::NoKeyList))
-        };
-    };
-    if keys.root != *root {
-        return Err(at_seal(Fault::OtherNode));
-    }
-    let sealed_by = message.interims.iter().map(|(_, interim)| interim).chain([seal]);
-    for seal in sealed_by {
-        let allowed = match &seal.receipt {
-            Some(receipt) => keys.allows(KeyUse::LAYER, &seal.key, receipt.statement.time),
-            None => keys.lists(KeyUse::LAYER, &seal.key),
-        };
-        if !allowed {
-            return Err(at_seal(Fault::ForeignKey));
+    match interims.next() {
+        Some((covered, _)) => {
+            Err(Invalid { place: Place::Interim(*covered), fault: Fault::InterimPlace })
         }
+        None => Ok(heads),
     }
-    // [RCP-9] An origin that names another audience, unless it was forwarded, or refused for just that.
-    let forwarded = message.links.iter().any(|link| link.step() == Step::FORWARD);
-    let refused = message
-        .links
-        .last()
-        .is_some_and(|last| last.step() == Step::ADMIT && last.status() == Status::WRONG_AUDIENCE);
-    if let Some(origin) = message.origin()
-        && origin.key(FieldIndex::AUDIENCE) != Some(*root)
-        && !(forwarded || refused)
-    {
-        return Err(Invalid { place: Place::Layer(0), fault: Fault::OtherAudience });
-    }
-    // [RCP-7] Nor one with `unlogged`.
-    Ok(if seal.unlogged { Verdict::Consistent } else { Verdict::Authentic })
-}
-
-fn check_order(message: &Message) -> Result<(), Deviation> {
-    let mut latest = 0;
-    for (layer, link) in message.links.iter().enumerate() {
-        if link.actor() != message.seal.key || layer == 0 {
-            continue;
-        }
-        // [PRC-7] Not before the time of an earlier layer that the sealing node added.
-        if link.time() < latest {
-            return Err(Deviation::Time { layer });
-        }
-        latest = link.time();
-    }
-    Ok(())
-}
-
-fn check_names(message: &Message) -> Result<(), Deviation> {
-    let Some(opcode) = message.opcode() else { return Ok(()) };
-    for (layer, link) in message.links.iter().enumerate() {
-        let Link::Layer(resolve) = link else { continue };
-        if resolve.step != Step::RESOLVE || resolve.refuses() {
-            continue;
-        }
-        // [PRC-8] A resolve layer with a status below 400 MUST carry `resolved`, a target …
-        let resolved = resolve.text(FieldIndex::RESOLVED);
-        let target = resolved.and_then(|text| Fqmn::parse_target(text).ok());
-        let target = target.ok_or(Deviation::Unresolved { layer })?;
-        // [PRC-8] … where the origin's target is a read, that MUST be a read, too.
-        if process::check_resolved(opcode, &target).is_err() {
-            return Err(Deviation::BecameWrite { layer });
-        }
-    }
-    Ok(())
 }
 
 /// The number that an entry has for the origin's target; 0 where it begins with no opcode of the table: `[PRC-3]`.
-fn target_opcode(origin: &Layer) -> Opcode {
+pub(crate) fn target_opcode(origin: &Layer) -> Opcode {
     Opcode::of_target(origin.text(FieldIndex::TARGET).unwrap_or_default())
 }
 

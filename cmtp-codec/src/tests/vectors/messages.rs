@@ -17,6 +17,7 @@ use crate::message::{Invalid, Message, Place, ProcessVerdict, Replay, Verdict};
 use crate::process::{check_process, check_resolved};
 use crate::seal;
 use crate::trust::{Unverified, Verified};
+use crate::verify::Verifier;
 
 pub(super) fn stored(case: &Case) -> Outcome {
     let (input, pin) = (case.bytes("input"), case.value("pin"));
@@ -55,6 +56,7 @@ pub(super) fn stored(case: &Case) -> Outcome {
     match free {
         Ok(replay) => {
             assert_eq!(replay.heads, heads);
+            assert_eq!(in_parts(untrusted, pin).ok(), message.clone().verify(pin.as_ref()).ok());
             Ok(found)
         }
         Err(invalid) => Err(Stop::invalid(&invalid.to_string()).with(found)),
@@ -127,6 +129,22 @@ fn read_to_end(assembler: &mut Assembler, input: &[u8]) -> Result<Vec<Part>, Sto
     }
     assembler.finish()?;
     Ok(parts)
+}
+
+/// Verifies a message part by part, as a client does with a stream.
+fn in_parts(message: &Message, root: Option<PublicKey>) -> Result<Verified<Replay>, Invalid> {
+    let keys = message.seal.keys.clone().map(|keys| keys.verify().unwrap());
+    let mut verifier = Verifier::new(root, keys).sealed_by(message.seal.key).keeping();
+    let mut interims = message.interims.iter().peekable();
+    for link in &message.links {
+        verifier.link(link.clone())?;
+        while let Some((_, seal)) = interims.next_if(|(covered, _)| *covered == verifier.layers()) {
+            verifier.interim(seal.clone())?;
+        }
+    }
+    let judgement = verifier.seal(message.seal.clone())?;
+    assert_eq!((judgement.layers, judgement.status), (length(message), message.status()));
+    Ok(judgement.into_replay().unwrap())
 }
 
 fn length(message: &Message) -> u32 {

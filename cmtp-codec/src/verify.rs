@@ -1,0 +1,369 @@
+//! Verifies a message as its parts come: `cmtp-spec/spec/12-stored.md`, `cmtp-spec/spec/13-receipts.md`.
+
+use cmtp_spec::{FieldIndex, KeyUse, Opcode, Status, Step};
+
+use crate::chain::{Chain, Link};
+use crate::fqmn::{Fqmn, is_write};
+use crate::hash::Digest;
+use crate::key::PublicKey;
+use crate::keylist::KeyList;
+use crate::layer::Layer;
+use crate::message::{
+    Deviation, Fault, Invalid, Message, Place, ProcessVerdict, Replay, Verdict, target_opcode,
+};
+use crate::process::{self, StepTaken};
+use crate::seal::Seal;
+use crate::trust::Verified;
+
+/// A message under verification: it takes layers and seals in their order, and each once.
+///
+/// What came before an interim seal that it took is the sealing node's word from then on, though the message goes on.
+/// Layers are not kept unless [`Verifier::keeping`] asks for it; without that some 24 bytes stay of each.
+///
+/// ```
+/// use cmtp_codec::{KeyList, Message, PublicKey, Unverified, Verified, Verifier};
+///
+/// /// What `Unverified<Message>::verify` does, but for `heads` and the place of a fault.
+/// fn verify(
+///     message: Message,
+///     root: PublicKey,
+///     keys: Verified<KeyList>,
+/// ) -> Result<bool, cmtp_codec::Invalid> {
+///     let mut verifier = Verifier::new(Some(root), Some(keys));
+///     for link in message.links {
+///         verifier.link(link)?;
+///     }
+///     let judgement = verifier.seal(message.seal)?;
+///     Ok(judgement.verdict == cmtp_codec::Verdict::Authentic)
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Verifier {
+    root: Option<PublicKey>,
+    keys: Option<Verified<KeyList>>,
+    chain: Chain,
+    /// [PRC-4] Carried along: to look for it under each seal would take time by the square of a stream's length.
+    status: Status,
+    asked: Option<Asked>,
+    steps: Vec<StepTaken>,
+    forwarded: bool,
+    clocks: Vec<Clock>,
+    names: Names,
+    kept: Option<Kept>,
+}
+
+/// What the origin says, where it is not withheld.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    opcode: Opcode,
+    message_id: Option<[u8; 16]>,
+    audience: Option<PublicKey>,
+}
+
+/// The time of the last layer of a key that may turn out to be the sealing node's.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    key: PublicKey,
+    latest: u64,
+    /// The first layer with an earlier time than one before it.
+    went_back: Option<usize>,
+}
+
+/// The first layers that resolved a name badly, or to a write.
+#[derive(Clone, Copy, Debug, Default)]
+struct Names {
+    unresolved: Option<usize>,
+    to_write: Option<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    links: Vec<Link>,
+    heads: Vec<Digest>,
+    interims: Vec<(u32, Seal)>,
+}
+
+/// What a whole message turned out to be.
+#[derive(Debug)]
+pub struct Judgement {
+    /// The number of layers.
+    pub layers: u32,
+    /// The status of the message.
+    pub status: Status,
+    /// What the message proves.
+    pub verdict: Verdict,
+    /// Whether the steps are those that the opcode demands.
+    pub process: ProcessVerdict,
+    /// The final seal.
+    pub seal: Seal,
+    kept: Option<Kept>,
+}
+
+impl Verifier {
+    /// Begins a message. `root` is the node's root key that the caller trusts and `keys` its key list; without `root`
+    /// the best verdict is [`Verdict::Consistent`].
+    pub fn new(root: Option<PublicKey>, keys: Option<Verified<KeyList>>) -> Self {
+        let listed = keys.as_ref().map_or(&[][..], |keys| &keys.keys);
+        // [RCP-8] Only these can seal, so only their clocks need watching.
+        let sealers = listed.iter().filter(|listed| listed.key_use == KeyUse::LAYER);
+        let mut sealers: Vec<_> = sealers.map(|listed| listed.key).collect();
+        sealers.dedup();
+        Self {
+            root,
+            keys,
+            chain: Chain::default(),
+            status: Status::NONE,
+            asked: None,
+            steps: Vec::new(),
+            forwarded: false,
+            clocks: sealers.into_iter().map(Clock::new).collect(),
+            names: Names::default(),
+            kept: None,
+        }
+    }
+
+    /// Keeps all that is taken from here on, so that the judgement can become a [`Replay`]; for a new verifier.
+    #[must_use]
+    pub fn keeping(mut self) -> Self {
+        self.kept = Some(Kept::default());
+        self
+    }
+
+    /// Watches the clock of a key that seals, where no key list names it.
+    pub(crate) fn sealed_by(mut self, key: PublicKey) -> Self {
+        if !self.clocks.iter().any(|clock| clock.key == key) {
+            self.clocks.push(Clock::new(key));
+        }
+        self
+    }
+
+    /// The number of layers so far.
+    pub const fn layers(&self) -> u32 {
+        self.chain.length()
+    }
+
+    /// Takes the next layer, and checks its signature or its core.
+    ///
+    /// # Errors
+    /// [`Invalid`]: the message is invalid, whatever follows.
+    pub fn link(&mut self, link: Link) -> Result<Digest, Invalid> {
+        let hash = self.check_link(&link)?;
+        if let Some(kept) = &mut self.kept {
+            kept.links.push(link);
+            kept.heads.push(hash);
+        }
+        Ok(hash)
+    }
+
+    /// Takes an interim seal over the layers so far.
+    ///
+    /// # Errors
+    /// [`Invalid`]: the message is invalid, whatever follows.
+    pub fn interim(&mut self, seal: Seal) -> Result<(), Invalid> {
+        self.check_interim(&seal)?;
+        if let Some(kept) = &mut self.kept {
+            kept.interims.push((self.chain.length(), seal));
+        }
+        Ok(())
+    }
+
+    /// Takes the final seal.
+    ///
+    /// # Errors
+    /// [`Invalid`]: the message is invalid.
+    pub fn seal(self, seal: Seal) -> Result<Verified<Judgement>, Invalid> {
+        let verdict = self.check_seal(&seal)?;
+        Ok(Verified::new(Judgement {
+            layers: self.chain.length(),
+            status: self.status,
+            verdict,
+            process: self.process(&seal),
+            seal,
+            kept: self.kept,
+        }))
+    }
+
+    pub(crate) fn check_link(&mut self, link: &Link) -> Result<Digest, Invalid> {
+        let number = self.chain.length();
+        let hash = self
+            .chain
+            .push(link)
+            .map_err(|error| Invalid { place: Place::Layer(number), fault: Fault::Link(error) })?;
+        let (step, status, place) = (link.step(), link.status(), self.steps.len());
+        if status != Status::NONE {
+            self.status = status;
+        }
+        self.steps.push(StepTaken { step, status, flags: link.flags() });
+        self.forwarded |= step == Step::FORWARD;
+        if number == 0 {
+            self.asked = link.layer().map(Asked::read);
+        } else if let Some(clock) = self.clocks.iter_mut().find(|clock| clock.key == link.actor()) {
+            clock.tick(place, link.time());
+        }
+        if let (Step::RESOLVE, Some(layer)) = (step, link.layer()) {
+            self.names.take(place, layer);
+        }
+        Ok(hash)
+    }
+
+    pub(crate) fn check_interim(&self, seal: &Seal) -> Result<(), Invalid> {
+        let layers = self.chain.length();
+        let at = |fault| Invalid { place: Place::Interim(layers), fault };
+        // [HSH-5] A receiver MUST compute the hash of every interim seal.
+        if self.chain.interim_seal(&seal.key) != seal.hash {
+            return Err(at(Fault::OtherSeal));
+        }
+        self.check_receipt(seal, true).map_err(at)?;
+        match (&self.root, &self.keys) {
+            (Some(root), Some(keys)) => check_key(root, keys, seal).map_err(at),
+            // Without a list the final seal decides.
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks all that the final seal says, and what it proves.
+    pub(crate) fn check_seal(&self, seal: &Seal) -> Result<Verdict, Invalid> {
+        let at = |fault| Invalid { place: Place::Seal, fault };
+        // [HSH-5] A receiver MUST compute F and MUST treat a difference as a broken chain.
+        if self.chain.seal(&seal.key) != seal.hash {
+            return Err(at(Fault::OtherSeal));
+        }
+        self.check_receipt(seal, false).map_err(at)?;
+        let last = self.steps.last().ok_or(at(Fault::Empty))?;
+        let refused_with =
+            |statuses: &[Status]| last.step == Step::ADMIT && statuses.contains(&last.status);
+        // [RCP-10] `unlogged` is for a refusal by admit with status 401 or 511.
+        if seal.unlogged && !refused_with(&[Status::TOKEN_INVALID, Status::IDENTITY_REQUIRED]) {
+            return Err(at(Fault::Unlogged));
+        }
+        // [RCP-7] A verifier MUST NOT call a message authentic without a trusted root key.
+        let Some(root) = &self.root else { return Ok(Verdict::Consistent) };
+        // [RCP-8] A list with another root, a SEAL key that the list does not have, R0 without a list: invalid.
+        match &self.keys {
+            Some(keys) => check_key(root, keys, seal).map_err(at)?,
+            None if seal.unlogged => return Ok(Verdict::Consistent),
+            None => return Err(at(Fault::NoKeyList)),
+        }
+        // [RCP-9] An origin that names another audience, unless it was forwarded, or refused for just that.
+        let excused = self.forwarded || refused_with(&[Status::WRONG_AUDIENCE]);
+        if self.asked.is_some_and(|asked| asked.audience != Some(*root)) && !excused {
+            return Err(Invalid { place: Place::Layer(0), fault: Fault::OtherAudience });
+        }
+        // [RCP-7] Nor one with `unlogged`.
+        Ok(if seal.unlogged { Verdict::Consistent } else { Verdict::Authentic })
+    }
+
+    /// Whether the layers are those that the opcode demands: the target's, or R0's where the origin is withheld.
+    pub(crate) fn process(&self, seal: &Seal) -> ProcessVerdict {
+        let told = || seal.receipt.as_ref().map(|receipt| receipt.opcode);
+        let opcode = self.asked.map(|asked| asked.opcode).or_else(told);
+        let Some(opcode) = opcode else { return ProcessVerdict::NotChecked };
+        let checked = process::check_process(opcode, &self.steps).map_err(Deviation::Steps);
+        let checked = checked
+            .and_then(|()| self.check_order(&seal.key))
+            .and_then(|()| self.names.check(opcode));
+        match checked {
+            Ok(()) => ProcessVerdict::Follows,
+            Err(deviation) => ProcessVerdict::Breaks(deviation),
+        }
+    }
+
+    /// Checks R0 of a seal over the layers so far.
+    fn check_receipt(&self, seal: &Seal, interim: bool) -> Result<(), Fault> {
+        let Some(receipt) = &seal.receipt else { return Ok(()) };
+        // [RCP-14] The entry type of an INTERIM MUST be `segment`, that of a SEAL another.
+        if receipt.is_for_interim() != interim {
+            return Err(Fault::EntryType);
+        }
+        // [RCP-4] Where the origin is not withheld, opcode and message id MUST be those of its fields.
+        if let Some(asked) = self.asked
+            && (asked.opcode != receipt.opcode || asked.message_id != Some(receipt.message_id))
+        {
+            return Err(Fault::OtherRequest);
+        }
+        let entry = receipt.entry(self.status, self.chain.length(), seal.hash);
+        receipt.verify(&seal.key, &entry).map_err(Fault::Receipt)
+    }
+
+    fn check_order(&self, sealer: &PublicKey) -> Result<(), Deviation> {
+        let clock = self.clocks.iter().find(|clock| clock.key == *sealer);
+        // [PRC-7] Not before the time of an earlier layer that the sealing node added.
+        match clock.and_then(|clock| clock.went_back) {
+            Some(layer) => Err(Deviation::Time { layer }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Verified<Judgement> {
+    /// The whole message, where the verifier was told to keep it.
+    pub fn into_replay(self) -> Option<Verified<Replay>> {
+        let Judgement { verdict, process, seal, kept, .. } = self.into_inner();
+        let Kept { links, heads, interims } = kept?;
+        let message = Message { links, interims, seal };
+        Some(Verified::new(Replay { message, heads, verdict, process }))
+    }
+}
+
+impl Asked {
+    fn read(origin: &Layer) -> Self {
+        Self {
+            opcode: target_opcode(origin),
+            message_id: origin.fixed(FieldIndex::MESSAGE_ID),
+            audience: origin.key(FieldIndex::AUDIENCE),
+        }
+    }
+}
+
+impl Clock {
+    const fn new(key: PublicKey) -> Self {
+        Self { key, latest: 0, went_back: None }
+    }
+
+    fn tick(&mut self, layer: usize, time: u64) {
+        if time < self.latest && self.went_back.is_none() {
+            self.went_back = Some(layer);
+        }
+        self.latest = time;
+    }
+}
+
+impl Names {
+    fn take(&mut self, layer: usize, resolve: &Layer) {
+        if resolve.refuses() {
+            return;
+        }
+        let resolved = resolve.text(FieldIndex::RESOLVED);
+        match resolved.and_then(|text| Fqmn::parse_target(text).ok()) {
+            None => self.unresolved = self.unresolved.or(Some(layer)),
+            Some(target) if target.is_write() => self.to_write = self.to_write.or(Some(layer)),
+            Some(_) => {}
+        }
+    }
+
+    fn check(&self, opcode: Opcode) -> Result<(), Deviation> {
+        // [PRC-8] Where the origin's target is a read, `resolved` MUST be a read, too.
+        let to_write = self.to_write.filter(|_| !is_write(opcode));
+        match (self.unresolved, to_write) {
+            // [PRC-8] A resolve layer with a status below 400 MUST carry `resolved`, a target.
+            (Some(layer), to_write) if to_write.is_none_or(|write| layer < write) => {
+                Err(Deviation::Unresolved { layer })
+            }
+            (_, Some(layer)) => Err(Deviation::BecameWrite { layer }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether the trusted node may seal with that key.
+fn check_key(root: &PublicKey, keys: &Verified<KeyList>, seal: &Seal) -> Result<(), Fault> {
+    if keys.root != *root {
+        return Err(Fault::OtherNode);
+    }
+    let allowed = match &seal.receipt {
+        // [RCP-8] Valid at its R0's time, where there is one.
+        Some(receipt) => keys.allows(KeyUse::LAYER, &seal.key, receipt.statement.time),
+        None => keys.lists(KeyUse::LAYER, &seal.key),
+    };
+    if allowed { Ok(()) } else { Err(Fault::ForeignKey) }
+}
