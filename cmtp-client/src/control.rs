@@ -1,11 +1,12 @@
 //! The node's control stream: SETTINGS, KEYS, GOAWAY. `cmtp-spec/spec/09-quic.md`.
 
-use cmtp_codec::{DecodeError, Frame, FrameReader, KeyList};
+use cmtp_codec::{DecodeError, DecodeErrorKind, Frame, FrameReader, KeyList};
 use cmtp_spec::{CloseCode, JournalMode, SettingId, StreamType, limits};
 use quinn::{ConnectionError, ReadError, RecvStream};
 use tokio::sync::watch;
 
 use crate::close;
+use crate::stream_type::{StreamTypeError, read_stream_type};
 
 /// What the node said of itself; what it did not say is as in `cmtp-spec/spec/15-limits.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +157,9 @@ pub enum ControlError {
     /// A frame that has no place on a control stream.
     #[error("the node sent a frame that has no place on a control stream")]
     Unexpected,
+    /// A unidirectional stream of the node begins with bytes that are no type.
+    #[error("the type of one of the node's streams: {0}")]
+    StreamType(DecodeErrorKind),
     /// The node opened two control streams.
     #[error("the node opened a second control stream")]
     SecondStream,
@@ -178,6 +182,8 @@ impl ControlError {
             Self::Connection(_) => CloseCode::NO_ERROR,
             Self::Read(_) | Self::Ended => CloseCode::CLOSED_CRITICAL_STREAM,
             Self::Malformed(error) => error.kind.close_code(),
+            // [QUI-5] A type that is malformed ends the connection.
+            Self::StreamType(kind) => kind.close_code(),
             Self::NoSettings | Self::SecondSettings => CloseCode::SETTINGS,
             Self::NoKeys | Self::Unexpected => CloseCode::UNEXPECTED,
             Self::SecondStream => CloseCode::STREAM_CREATION,
@@ -187,22 +193,26 @@ impl ControlError {
 
 /// Reads the stream's type; a stream of another type is not read on.
 async fn is_control(stream: &mut RecvStream) -> Result<bool, ControlError> {
-    let first = stream.read_chunk(1, true).await?.and_then(|chunk| chunk.bytes.first().copied());
-    // [CNV-1] The shortest form of the control stream's type is this one byte.
-    if first.map(u64::from) == Some(StreamType::CONTROL.0) {
-        return Ok(true);
+    match read_stream_type(stream).await {
+        Ok(StreamType::CONTROL) => Ok(true),
+        // [QUI-5] A receiver of an unknown type MUST NOT treat it as an error; it stops reading it (STOP_SENDING).
+        Ok(_) | Err(StreamTypeError::Ended | StreamTypeError::Read(ReadError::Reset(_))) => {
+            // Where the stream is over already there is nothing to stop.
+            let _over = stream.stop(close::varint(CloseCode::STREAM_CREATION));
+            Ok(false)
+        }
+        Err(StreamTypeError::Malformed(kind)) => Err(ControlError::StreamType(kind)),
+        Err(StreamTypeError::Read(error)) => Err(ControlError::Read(error)),
     }
-    // [QUI-5] A receiver of an unknown type MUST NOT treat it as an error; it stops reading it (STOP_SENDING). Where
-    // the stream is over already there is nothing to stop.
-    let _over = stream.stop(close::varint(CloseCode::STREAM_CREATION));
-    Ok(false)
 }
 
 /// Takes care of a unidirectional stream that came after the control stream.
 async fn refuse_control(connection: quinn::Connection, mut stream: RecvStream) {
-    if let Ok(true) = is_control(&mut stream).await {
+    match is_control(&mut stream).await {
         // [QUI-7] A second control stream MUST end the connection.
-        ControlError::SecondStream.close(&connection);
+        Ok(true) => ControlError::SecondStream.close(&connection),
+        Ok(false) => {}
+        Err(error) => error.close(&connection),
     }
 }
 

@@ -44,6 +44,7 @@ mod known_nodes;
 mod render;
 mod request;
 mod salvage;
+mod stream_type;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -64,6 +65,7 @@ pub use crate::known_nodes::{KnownNode, KnownNodes, KnownNodesError};
 pub use crate::render::{Style, tree, untrusted_tree};
 pub use crate::request::{PrepareError, PreparedRequest, Request};
 pub use crate::salvage::salvage;
+pub use crate::stream_type::{StreamTypeError, read_stream_type};
 pub use crate::tls::TlsError;
 pub use crate::token::{Token, TokenError};
 pub use crate::trust::{Trust, TrustedBy, Untrusted};

@@ -34,7 +34,7 @@ mod subject;
 #[cfg(test)]
 mod tests;
 mod trust;
-mod varint;
+pub mod varint;
 mod verify;
 
 pub use crate::assemble::{Assembler, Part, Source};

@@ -5,9 +5,9 @@ use bytes::BufMut;
 /// The largest value that fits.
 pub const MAX: u64 = (1 << 62) - 1;
 
-/// What the first bytes of a buffer hold.
+/// What the first bytes of a buffer hold. Closed: reading has these three outcomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Read {
+pub enum Read {
     /// A value and the number of its bytes.
     Value(u64, usize),
     /// More bytes are needed.
@@ -16,9 +16,17 @@ pub(crate) enum Read {
     NotMinimal,
 }
 
-/// Reads a varint at the start of `input`.
+/// Reads a varint at the start of `input`, which may go on behind it.
+///
+/// ```
+/// use cmtp_codec::varint::{Read, read};
+///
+/// assert_eq!(read(&[0x7b, 0xbd, 0xff]), Read::Value(15_293, 2));
+/// assert_eq!(read(&[0x7b]), Read::Incomplete);
+/// assert_eq!(read(&[0x40, 0x00]), Read::NotMinimal);
+/// ```
 #[inline]
-pub(crate) fn read(input: &[u8]) -> Read {
+pub fn read(input: &[u8]) -> Read {
     let Some(&first) = input.first() else { return Read::Incomplete };
     let length = 1 << (first >> 6);
     if length == 1 {

@@ -193,7 +193,7 @@ impl Verifier {
         if status != Status::NONE {
             self.status = status;
         }
-        self.steps.push(StepTaken { step, status, flags: link.flags() });
+        self.steps.push(StepTaken::from(link));
         self.forwarded |= step == Step::FORWARD;
         if number == 0 {
             self.asked = link.layer().map(Asked::read);
