@@ -5,12 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cmtp_codec::{Auth, Digest, Field, Fqmn, Layer, PublicKey, Salt};
 use cmtp_spec::{
-    ConnectionKind, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step, limits, remedies,
-    uses,
+    CloseCode, ConnectionKind, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step, limits,
+    remedies, uses,
 };
+use quinn::{Connection, VarInt};
 
+use crate::limits::Limits;
 use crate::node::Node;
 use crate::refusal::Refusal;
+use crate::refusals::Reason;
+use crate::room::{Memory, Share};
 use crate::token::Token;
 use crate::writes;
 
@@ -19,24 +23,48 @@ use crate::writes;
 /// [QUI-12] AUTH is state of the connection: it is kept here, and never hashed, stored or passed on.
 pub(crate) struct Proved {
     exporter: [u8; 32],
+    connection: Connection,
+    /// For requests whose head is not whole yet.
+    pub(crate) heads: Memory,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     tokens: HashMap<Digest, Arc<Token>>,
+    has_token: bool,
     bad: u64,
+    fruitless: u64,
 }
 
 impl Proved {
-    pub(crate) fn new(exporter: [u8; 32]) -> Self {
-        Self { exporter, state: Mutex::default() }
+    pub(crate) fn new(exporter: [u8; 32], connection: Connection, limits: &Limits) -> Self {
+        let heads = Memory::new(limits.head_memory_max);
+        Self { exporter, connection, heads, state: Mutex::default() }
     }
 
-    /// Whether the connection showed more bad tokens than are borne with.
-    pub(crate) fn is_exhausted(&self) -> bool {
-        // [QUI-14] More than `bad-tokens-max` bad tokens or proofs close the connection.
-        self.state().bad > limits::BAD_TOKENS_MAX
+    /// Why the connection is to be closed, if it is.
+    pub(crate) fn verdict(&self, limits: &Limits) -> Option<CloseCode> {
+        let state = self.state();
+        // [QUI-14] A node MUST close a connection that showed too many bad tokens or proofs.
+        if state.bad > limits.bad_tokens_max {
+            return Some(CloseCode::AUTH_FAILED);
+        }
+        // [LIM-8] Streams without an answer taken outnumber those with one by more than `stream-resets-max`.
+        (state.fruitless > limits.stream_resets_max).then_some(CloseCode::LIMIT_EXCEEDED)
+    }
+
+    /// Counts a request stream that is over: whether its client took an answer.
+    ///
+    /// A peer that opens streams and resets them makes work without limit, because each reset frees a place for a new
+    /// one (HTTP/2's "rapid reset"); one that takes answers pays for what it asks.
+    pub(crate) fn stream_ended(&self, answer_taken: bool) {
+        let mut state = self.state();
+        state.fruitless = if answer_taken {
+            state.fruitless.saturating_sub(1)
+        } else {
+            state.fruitless.saturating_add(1)
+        };
     }
 
     /// When the last of the tokens of `holder` that this connection showed expires, microseconds since 1970.
@@ -49,24 +77,38 @@ impl Proved {
     /// The token that AUTH shows or names.
     fn token(&self, node: &Node, auth: Option<&Auth>, now: u64) -> Result<Arc<Token>, Refusal> {
         // [STA-2] A node MUST answer a request without a token with 511 and the remedy `create-identity`.
-        let auth = auth.ok_or_else(|| Refusal::new(Status::IDENTITY_REQUIRED, NO_SESSION))?;
+        let auth = auth.ok_or_else(|| {
+            node.refusals.count(Reason::NoToken);
+            Refusal::new(Status::IDENTITY_REQUIRED, NO_SESSION)
+        })?;
         let token = match auth {
             // [QUI-11] A digest that it does not know on this connection: 401 and `resend-token`.
             Auth::Known(digest) => self.state().tokens.get(digest).cloned().ok_or_else(|| {
+                node.refusals.count(Reason::UnknownDigest);
                 Refusal::new(Status::TOKEN_INVALID, "this connection has not shown that token")
                     .with_remedy(remedies::RESEND_TOKEN)
             })?,
-            Auth::Shown { proof, token } => match self.check(node, token, proof) {
-                Ok(token) => token,
-                Err(reason) => {
-                    tracing::info!(reason, "token not accepted");
-                    self.state().bad += 1;
-                    return Err(bad_token());
-                }
-            },
+            Auth::Shown { proof, token } => self.check(node, token, proof).map_err(|reason| {
+                self.state().bad += 1;
+                refuse_token(node, reason)
+            })?,
         };
         // [QUI-13] [ADM-4] Expiry is checked at each request.
-        if token.is_valid_at(now) { Ok(token) } else { Err(bad_token()) }
+        if token.is_valid_at(now) {
+            Ok(token)
+        } else {
+            Err(refuse_token(node, Reason::OutsideTimes))
+        }
+    }
+
+    /// Gives a connection that has a token the room that only callers get.
+    fn widen(&self, limits: &Limits) {
+        if !std::mem::replace(&mut self.state().has_token, true)
+            && limits.connection_window > limits.stranger_window
+        {
+            self.connection.set_receive_window(window(limits.connection_window));
+            self.connection.set_send_window(limits.connection_window);
+        }
     }
 
     /// [QUI-13] Verifies a token and its proof once for each connection.
@@ -75,12 +117,19 @@ impl Proved {
         node: &Node,
         shown: &[u8],
         proof: &cmtp_codec::Signature,
-    ) -> Result<Arc<Token>, String> {
+    ) -> Result<Arc<Token>, Reason> {
         let digest = Digest::of(shown);
-        if let Some(token) = self.state().tokens.get(&digest) {
-            return Ok(Arc::clone(token));
+        {
+            let state = self.state();
+            if let Some(token) = state.tokens.get(&digest) {
+                return Ok(Arc::clone(token));
+            }
+            // [QUI-14] Nor verify a token after that many: streams that came at once don't buy more.
+            if state.bad > node.limits.bad_tokens_max {
+                return Err(Reason::Exhausted);
+            }
         }
-        let token = Token::verify(shown, &node.key).map_err(|error| error.to_string())?;
+        let token = Token::verify(shown, &node.key)?;
         let mut payload = [0; 96];
         payload[..32].copy_from_slice(&self.exporter);
         payload[32..64].copy_from_slice(&node.did().0);
@@ -88,7 +137,8 @@ impl Proved {
         token
             .holder
             .verify(uses::AUTH, &payload, proof)
-            .map_err(|error| format!("proof of the token's key: {error}"))?;
+            // Which way a signature is wrong is of no use to whoever counts.
+            .map_err(|_wrong| Reason::Proof)?;
         let token = Arc::new(token);
         let mut state = self.state();
         if state.tokens.len() as u64 >= limits::KNOWN_TOKENS_MAX {
@@ -138,15 +188,31 @@ impl Admission {
         };
         let token = proved.token(node, auth, now).and_then(|token| {
             // [ADM-10] An origin whose actor is not the key of `cnf` is refused, though that key signed it.
-            if origin.actor == token.holder { Ok(token) } else { Err(bad_token()) }
+            if origin.actor == token.holder {
+                Ok(token)
+            } else {
+                Err(refuse_token(node, Reason::Actor))
+            }
         });
         match token {
             Err(refusal) => Self { outcome: Err(refusal), token_accepted: false, token_digest },
-            Ok(token) => Self {
-                outcome: admit(node, token, origin, now),
-                token_accepted: true,
-                token_digest,
-            },
+            Ok(token) => {
+                proved.widen(&node.limits);
+                Self {
+                    outcome: admit(node, token, origin, now),
+                    token_accepted: true,
+                    token_digest,
+                }
+            }
+        }
+    }
+
+    /// Takes a place among the requests in flight for one that may go on, or refuses it.
+    pub(crate) fn take_place(&mut self, share: &mut Share<'_>) {
+        // [LIM-9] Not more than `in-flight-max` at a time; the next is refused with 503 and `retry-after`.
+        if self.outcome.is_ok() && !share.take_place() {
+            let detail = "this node has as many requests in flight as it takes";
+            self.refuse(Refusal::new(Status::UNAVAILABLE, detail).after(RETRY_AFTER));
         }
     }
 
@@ -230,11 +296,20 @@ pub(crate) fn not_covered(target: &Fqmn) -> Refusal {
     Refusal::new(Status::FORBIDDEN, format!("the token does not cover {}", target.target()))
 }
 
-/// [STA-3] A refusal MUST NOT say on the wire why a token was not accepted.
-fn bad_token() -> Refusal {
+/// [STA-3] A refusal MUST NOT say on the wire why a token was not accepted; the node counts it.
+fn refuse_token(node: &Node, reason: Reason) -> Refusal {
+    tracing::debug!(%reason, "token not accepted");
+    node.refusals.count(reason);
     Refusal::new(Status::TOKEN_INVALID, "the token is not accepted; get a new one")
+}
+
+/// A QUIC window; all of ours are below 2^32.
+pub(crate) fn window(bytes: u64) -> VarInt {
+    VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
 }
 
 const NO_SESSION: &str = "no session: create an identity (cmtp id new), then get a token for it \
                           from this node's operator (cmtpd grant --to DID --scope 0xS:**)";
+/// Seconds after which a full node is asked again: most services answer within one.
+const RETRY_AFTER: u64 = 1;
 const MICROSECONDS: u64 = 1_000_000;

@@ -15,6 +15,7 @@ use quinn::SendStream;
 use crate::incoming::Fault;
 use crate::journal::{Draft, Hidden, Recorded};
 use crate::node::{self, Live, Node};
+use crate::outgoing;
 use crate::refusal::Refusal;
 use crate::seal::unrecorded_receipt;
 use crate::service::Reply;
@@ -281,8 +282,8 @@ impl<'a> Answering<'a> {
     /// Sends what is ready.
     pub(crate) async fn flush(&mut self) -> Result<(), Fault> {
         let ready = self.unsent.split().freeze();
-        // The caller stopped taking the answer, or is gone; what was promised stands in the journal.
-        self.send.write_chunk(ready).await.map_err(|_stopped_or_lost| Fault::Gone)
+        // Where the caller stopped taking the answer, what was promised stands in the journal.
+        outgoing::write(self.send, ready, self.node.limits.answer_timeout).await
     }
 
     async fn record(

@@ -11,6 +11,8 @@ use cmtp_codec::{Fqmn, FqmnError, Pattern, PatternError, SubjectError, check_sub
 use cmtp_spec::{JournalMode, binding, limits};
 use serde::{Deserialize, Serialize};
 
+use crate::limits::Limits;
+
 /// What a node is told.
 ///
 /// ```
@@ -37,6 +39,8 @@ pub struct Config {
     pub body_max: u64,
     /// How exchanges are journalled.
     pub journal: JournalSettings,
+    /// What peers may use.
+    pub limits: Limits,
     /// What names stand for.
     pub names: BTreeMap<String, Fqmn>,
     /// Where targets lead; the first that covers a target counts.
@@ -52,6 +56,7 @@ impl Config {
             bus: Bus::Local,
             body_max: limits::BODY_MAX,
             journal: JournalSettings::default(),
+            limits: Limits::default(),
             names: BTreeMap::new(),
             routes: Vec::new(),
         }
@@ -77,6 +82,7 @@ impl Config {
         config.listen = file.listen.unwrap_or(config.listen);
         config.body_max = file.body_max.unwrap_or(config.body_max);
         config.journal = file.journal.settings()?;
+        config.limits = file.limits;
         if let Some(bus) = file.bus {
             config.bus = bus.parse()?;
         }
@@ -104,6 +110,7 @@ impl Config {
                 mode: self.journal.mode.name().map(str::to_owned),
                 segment_bytes: Some(self.journal.segment_bytes),
             },
+            limits: self.limits.clone(),
             names: names.collect(),
             route: self.routes.iter().map(RouteConfig::to_entry).collect(),
         };
@@ -351,6 +358,8 @@ struct File {
     body_max: Option<u64>,
     #[serde(default)]
     journal: JournalTable,
+    #[serde(default)]
+    limits: Limits,
     #[serde(default)]
     names: BTreeMap<String, String>,
     #[serde(default)]

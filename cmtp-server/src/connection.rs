@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
+use cmtp_client::{StreamTypeError, read_stream_type};
 use cmtp_codec::{Frame, FrameReader};
 use cmtp_spec::{CloseCode, SettingId, StreamType, binding, limits};
 use quinn::{Connection, RecvStream, VarInt};
+use tokio::time::timeout;
 
 use crate::admit::Proved;
 use crate::exchange::{self, code};
@@ -19,7 +21,7 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
         close(&connection, CloseCode::INTERNAL);
         return;
     }
-    let proved = Arc::new(Proved::new(exporter));
+    let proved = Arc::new(Proved::new(exporter, connection.clone(), &node.limits));
     // The control stream stays open as long as the connection: a client that sees it end must close.
     let mut control = match open_control(&node, &connection).await {
         Ok(control) => control,
@@ -28,7 +30,7 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
             return;
         }
     };
-    let unidirectional = tokio::spawn(accept_unidirectional(connection.clone()));
+    let unidirectional = tokio::spawn(accept_unidirectional(node.clone(), connection.clone()));
     let mut first_refused = None;
     let mut next = 0;
     loop {
@@ -56,9 +58,8 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
         let (node, proved, connection) = (node.clone(), proved.clone(), connection.clone());
         node.exchanges.clone().spawn(async move {
             exchange::serve(&node, &proved, send, recv).await;
-            // [QUI-14] A node MUST close a connection that showed too many bad tokens or proofs.
-            if proved.is_exhausted() {
-                close(&connection, CloseCode::AUTH_FAILED);
+            if let Some(code) = proved.verdict(&node.limits) {
+                close(&connection, code);
             }
         });
     }
@@ -106,16 +107,16 @@ async fn open_control(
     Ok(send)
 }
 
-async fn accept_unidirectional(connection: Connection) {
+async fn accept_unidirectional(node: Arc<Node>, connection: Connection) {
     let mut has_control = false;
     while let Ok(mut recv) = connection.accept_uni().await {
-        match read_stream_type(&mut recv).await {
-            Some(StreamType::CONTROL) if has_control => {
+        match timeout(node.limits.header_timeout, read_stream_type(&mut recv)).await {
+            Ok(Ok(StreamType::CONTROL)) if has_control => {
                 // [QUI-7] A second control stream ends the connection.
                 close(&connection, CloseCode::STREAM_CREATION);
                 return;
             }
-            Some(StreamType::CONTROL) => {
+            Ok(Ok(StreamType::CONTROL)) => {
                 has_control = true;
                 let connection = connection.clone();
                 tokio::spawn(async move {
@@ -124,21 +125,17 @@ async fn accept_unidirectional(connection: Connection) {
                     }
                 });
             }
+            // [QUI-5] A type that is malformed MUST end the connection.
+            Ok(Err(StreamTypeError::Malformed(kind))) => {
+                close(&connection, kind.close_code());
+                return;
+            }
             // [QUI-5] A receiver of an unknown type stops reading it; so it does with one that never said its type.
             _ => {
                 let _closed = recv.stop(VarInt::from(code(CloseCode::STREAM_CREATION)));
             }
         }
     }
-}
-
-async fn read_stream_type(recv: &mut RecvStream) -> Option<StreamType> {
-    let mut first = [0; 1];
-    recv.read_exact(&mut first).await.ok()?;
-    let mut rest = vec![0; (1 << (first[0] >> 6)) - 1];
-    recv.read_exact(&mut rest).await.ok()?;
-    let value = u64::from(first[0] & 0x3f);
-    Some(StreamType(rest.iter().fold(value, |value, &byte| value << 8 | u64::from(byte))))
 }
 
 /// Reads a client's control stream; what ends it ends the connection with the code that is given back.

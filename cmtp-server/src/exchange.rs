@@ -13,7 +13,9 @@ use crate::incoming::{Fault, Incoming, Rest};
 use crate::journal::JournalError;
 use crate::nats;
 use crate::node::{self, Live, Node};
+use crate::outgoing;
 use crate::refusal::Refusal;
+use crate::room::Share;
 use crate::routes::Route;
 use crate::service::{Call, Effect, Reply};
 use crate::stream;
@@ -26,8 +28,10 @@ pub(crate) async fn serve(
     mut send: SendStream,
     mut recv: RecvStream,
 ) {
-    if let Err(fault) = answer(node, proved, &mut send, &mut recv).await {
+    let mut share = node.room.share();
+    if let Err(fault) = answer(node, proved, &mut share, &mut send, &mut recv).await {
         tracing::debug!(%fault, "request stream ended without an answer");
+        proved.stream_ended(false);
         // [QUI-8] An error on a request stream ends that stream, in both directions, with the code that names it.
         let code = VarInt::from(fault.code());
         // What is closed already needs no closing.
@@ -35,23 +39,26 @@ pub(crate) async fn serve(
         let _closed = recv.stop(code);
         return;
     }
+    drop(answer);
     // The stream was open a moment ago; if the caller closed it since, there is nobody to tell.
     let _closed = send.finish();
     // After an early refusal the rest of the request is not wanted: [QUI-17].
     let _closed = recv.stop(VarInt::from(code(CloseCode::REFUSED)));
     // An exchange is over when the caller has the answer: a node that drains waits for that, not for having sent it.
-    let _delivered = send.stopped().await;
+    let taken = outgoing::taken(&mut send, node.limits.answer_timeout).await;
+    proved.stream_ended(taken.is_ok());
 }
 
-async fn answer(
-    node: &Arc<Node>,
+async fn answer<'n>(
+    node: &'n Arc<Node>,
     proved: &Proved,
+    share: &mut Share<'n>,
     send: &mut SendStream,
     recv: &mut RecvStream,
 ) -> Result<(), Fault> {
     // A request keeps the configuration that was in force when it came.
     let live = node.live();
-    let mut request = Incoming::new(recv, live.body_max);
+    let mut request = Incoming::new(recv, node, live.body_max, proved, share);
     request.read_head().await?;
     let (auth, head) = request.head()?;
     let mut admission = Admission::judge(node, proved, auth, head, node::now());
@@ -65,6 +72,7 @@ async fn answer(
             origin
         }
     };
+    admission.take_place(share);
     let mut exchange = Exchange {
         node,
         live: &live,

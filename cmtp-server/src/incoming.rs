@@ -1,29 +1,34 @@
 //! A request as it comes in, up to its end or an early refusal. `cmtp-spec/spec/09-quic.md`.
 
-use std::time::Duration;
-
 use cmtp_codec::{
     Assembler, Auth, DecodeErrorKind, Frame, FrameReader, Layer, Link, LinkError, Part, Source,
 };
-use cmtp_spec::{CloseCode, Status, limits};
+use cmtp_spec::{CloseCode, Status};
 use quinn::RecvStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::admit::Admission;
+use crate::admit::{Admission, Proved};
 use crate::exchange::code;
 use crate::journal::JournalError;
+use crate::limits::Limits;
+use crate::node::Node;
+use crate::pace::Pace;
 use crate::refusal::Refusal;
+use crate::room::{Hold, Share};
 
 /// The request as it comes in.
-pub(crate) struct Incoming<'a> {
+pub(crate) struct Incoming<'a, 'n> {
     recv: &'a mut RecvStream,
+    limits: &'n Limits,
+    head_memory: Hold<'a>,
+    body_memory: &'a mut Hold<'n>,
     reader: FrameReader,
     assembler: Assembler,
     auth: Option<Auth>,
     origin: Option<Layer>,
     body_max: u64,
     body_length: u64,
-    begun: Instant,
+    pace: Pace,
 }
 
 /// How much of a request was read.
@@ -34,31 +39,41 @@ pub(crate) enum Rest {
     Unread(Layer, Option<Refusal>),
 }
 
-impl<'a> Incoming<'a> {
-    pub(crate) fn new(recv: &'a mut RecvStream, body_max: u64) -> Self {
+impl<'a, 'n> Incoming<'a, 'n> {
+    /// Begins to read `recv`; what the body takes of the node's memory stays in `share` when the request is read.
+    pub(crate) fn new(
+        recv: &'a mut RecvStream,
+        node: &'n Node,
+        body_max: u64,
+        proved: &'a Proved,
+        share: &'a mut Share<'n>,
+    ) -> Self {
         Self {
             recv,
+            limits: &node.limits,
+            head_memory: proved.heads.hold(),
+            body_memory: &mut share.body,
             reader: FrameReader::default(),
             assembler: Assembler::new(Source::Request, body_max),
             auth: None,
             origin: None,
             body_max,
             body_length: 0,
-            begun: Instant::now(),
+            pace: Pace::new(Instant::now(), &node.limits),
         }
     }
 
     /// Reads up to the origin's LAYER frame.
     pub(crate) async fn read_head(&mut self) -> Result<(), Fault> {
-        // [LIM-3] A node MUST end a request stream that is slower than `header-timeout`.
-        let deadline = self.begun + Duration::from_secs(limits::HEADER_TIMEOUT);
         while self.origin.is_none() && self.assembler.open_layer().is_none() {
-            match self.next_frame(deadline).await? {
+            match self.next_frame().await? {
                 Some(frame) => self.take(frame)?,
                 // [QUI-18] A stream that ends before an origin is malformed.
                 None => return Err(Fault::Malformed(DecodeErrorKind::EndsEarly)),
             }
         }
+        self.head_memory.clear();
+        self.pace.head_ended(Instant::now(), self.limits);
         Ok(())
     }
 
@@ -70,8 +85,6 @@ impl<'a> Incoming<'a> {
 
     /// Reads the rest of the request, unless it is refused and its body is still to come.
     pub(crate) async fn read_rest(mut self, admission: &Admission) -> Result<Rest, Fault> {
-        // [LIM-3] Nor slower than `body-timeout`.
-        let deadline = self.begun + Duration::from_secs(limits::BODY_TIMEOUT);
         loop {
             if let Some(open) = self.assembler.open_layer() {
                 let too_large = self.body_length > self.body_max;
@@ -83,7 +96,7 @@ impl<'a> Incoming<'a> {
                     return Ok(Rest::Unread(origin, refusal));
                 }
             }
-            match self.next_frame(deadline).await? {
+            match self.next_frame().await? {
                 Some(Frame::Body(data))
                     if self.assembler.open_layer().is_some()
                         && self.body_length + data.len() as u64 > self.body_max =>
@@ -115,17 +128,21 @@ impl<'a> Incoming<'a> {
     }
 
     /// The next frame, or `None` at the end of the stream.
-    async fn next_frame(&mut self, deadline: Instant) -> Result<Option<Frame>, Fault> {
+    async fn next_frame(&mut self) -> Result<Option<Frame>, Fault> {
         loop {
             let frame = self.reader.next_frame().map_err(|error| Fault::Malformed(error.kind))?;
             if frame.is_some() {
                 return Ok(frame);
             }
-            let chunk = timeout_at(deadline, self.recv.read_chunk(READ_MAX, true))
+            let ends = self.pace.ends(self.assembler.open_layer().is_some());
+            let chunk = timeout_at(ends, self.recv.read_chunk(READ_MAX, true))
                 .await
                 .map_err(|_elapsed| Fault::Timeout)?;
             match chunk {
-                Ok(Some(chunk)) => self.reader.push_bytes(chunk.bytes),
+                Ok(Some(chunk)) => {
+                    self.make_room(chunk.bytes.len()).await?;
+                    self.reader.push_bytes(chunk.bytes);
+                }
                 Ok(None) if self.reader.is_within_frame() => {
                     return Err(Fault::Malformed(DecodeErrorKind::EndsEarly));
                 }
@@ -133,6 +150,20 @@ impl<'a> Incoming<'a> {
                 Err(_reset_or_lost) => return Err(Fault::Gone),
             }
         }
+    }
+
+    /// [LIM-10] Waits until there is room for bytes that came; meanwhile the stream is not read on, and QUIC's flow
+    /// control holds its sender.
+    async fn make_room(&mut self, bytes: usize) -> Result<(), Fault> {
+        let (begun, ends) = (Instant::now(), self.pace.ends(false));
+        let is_body = self.origin.is_some() || self.assembler.open_layer().is_some();
+        let grown = match is_body {
+            true => timeout_at(ends, self.body_memory.grow(bytes)).await,
+            false => timeout_at(ends, self.head_memory.grow(bytes)).await,
+        };
+        self.pace.paused(begun.elapsed());
+        self.pace.received(bytes, self.limits);
+        grown.map_err(|_elapsed| Fault::Timeout)
     }
 }
 

@@ -14,15 +14,21 @@ mod answer;
 mod config;
 mod connection;
 mod exchange;
+mod gate;
 mod incoming;
 mod journal;
+mod limits;
 mod listener;
 mod names;
 mod nats;
 mod node;
 mod node_key;
+mod outgoing;
+mod pace;
 mod rebuild;
 mod refusal;
+mod refusals;
+mod room;
 mod routes;
 mod seal;
 pub mod service;
@@ -36,9 +42,11 @@ pub use crate::journal::{
     JournalCheck, JournalEntry, JournalFault, JournalFaultKind, JournalOpenError, JournalReport,
     check_journal,
 };
+pub use crate::limits::{LimitError, Limits};
 pub use crate::listener::{ListenError, Listener};
 pub use crate::node::{JOURNAL, Node, NodeError};
 pub use crate::node_key::{NodeKey, NodeKeyError};
 pub use crate::rebuild::RebuildError;
+pub use crate::refusals::{Reason, Refusals};
 pub use crate::service::Service;
-pub use crate::token::{Grant, MintError};
+pub use crate::token::{Grant, MintError, TokenError};

@@ -9,20 +9,30 @@ use aws_lc_rs::hmac;
 use cmtp_codec::SignatureError;
 use cmtp_spec::{CloseCode, binding, limits};
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn::{
+    ConnectionError, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime,
+    TransportConfig, TransportErrorCode, VarInt,
+};
 use quinn_proto::HashedConnectionIdGenerator;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use socket2::SockRef;
+use tokio::time::timeout;
 
+use crate::admit::window;
 use crate::connection;
 use crate::exchange::code;
+use crate::gate::Gate;
+use crate::limits::Limits;
 use crate::node::Node;
 use crate::node_key::NodeKey;
+use crate::refusals::Reason;
 
 /// A node that listens.
 pub struct Listener {
     endpoint: Endpoint,
     node: Arc<Node>,
+    gate: Arc<Gate>,
 }
 
 impl Listener {
@@ -31,14 +41,11 @@ impl Listener {
     /// # Errors
     /// [`ListenError`] names the address or what is wrong with the key.
     pub fn bind(node: Arc<Node>, listen: SocketAddr) -> Result<Self, ListenError> {
-        let config = server_config(&node.key)?;
-        let socket = UdpSocket::bind(listen);
-        let endpoint = socket.and_then(|socket| {
-            let runtime = Arc::new(quinn::TokioRuntime);
-            Endpoint::new(endpoint_config(&node.key), Some(config), socket, runtime)
-        });
+        let config = server_config(&node.key, &node.limits)?;
+        let endpoint = endpoint(endpoint_config(&node.key), config, listen);
         let endpoint = endpoint.map_err(|source| ListenError::Bind { listen, source })?;
-        Ok(Self { endpoint, node })
+        let gate = Arc::new(Gate::new(node.limits.clone()));
+        Ok(Self { endpoint, node, gate })
     }
 
     /// The address that was bound.
@@ -57,10 +64,20 @@ impl Listener {
                 continue;
             }
             let node = Arc::clone(&self.node);
+            let Some((mut place, connecting)) = self.gate.let_in(incoming, &node.refusals) else {
+                continue;
+            };
             tokio::spawn(async move {
-                match incoming.await {
-                    Ok(connection) => connection::serve(node, connection).await,
-                    Err(error) => tracing::debug!(%error, "handshake failed"),
+                match timeout(node.limits.header_timeout, connecting).await {
+                    Ok(Ok(connection)) => {
+                        place.end_handshake();
+                        connection::serve(node, connection).await;
+                    }
+                    Ok(Err(error)) => {
+                        tracing::debug!(%error, "handshake failed");
+                        node.refusals.count(failed(&error));
+                    }
+                    Err(_elapsed) => node.refusals.count(Reason::Handshake),
                 }
             });
         }
@@ -111,7 +128,37 @@ pub enum ListenError {
     Cipher(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
 }
 
-fn server_config(key: &NodeKey) -> Result<ServerConfig, ListenError> {
+/// Binds a socket whose buffers hold a burst until a thread gets to it.
+fn endpoint(
+    config: EndpointConfig,
+    server: ServerConfig,
+    listen: SocketAddr,
+) -> io::Result<Endpoint> {
+    let socket = UdpSocket::bind(listen)?;
+    let buffers = SockRef::from(&socket);
+    let wanted = usize::try_from(limits::SOCKET_BUFFER).unwrap_or(usize::MAX);
+    // The system may grant less (Linux: net.core.rmem_max), which costs speed and nothing else.
+    let granted = buffers
+        .set_recv_buffer_size(wanted)
+        .and_then(|()| buffers.set_send_buffer_size(wanted))
+        .and_then(|()| buffers.recv_buffer_size());
+    tracing::debug!(?granted, wanted, "UDP buffers");
+    Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime))
+}
+
+/// How a handshake that failed is counted.
+fn failed(error: &ConnectionError) -> Reason {
+    match error {
+        ConnectionError::TransportError(error)
+            if error.code == TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL) =>
+        {
+            Reason::Alpn
+        }
+        _ => Reason::Handshake,
+    }
+}
+
+fn server_config(key: &NodeKey, limits: &Limits) -> Result<ServerConfig, ListenError> {
     let pkcs8 = PrivatePkcs8KeyDer::from(key.tls_pkcs8()?);
     // [QUI-3] The certificate holds one of the node's TLS keys as an Ed25519 key; clients know it by the key.
     let certificate = CertificateParams::new(vec!["cmtp.invalid".to_owned()])?
@@ -126,7 +173,11 @@ fn server_config(key: &NodeKey) -> Result<ServerConfig, ListenError> {
     // [QUI-2] 0-RTT data MUST NOT be accepted.
     tls.max_early_data_size = 0;
     let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
-    config.transport_config(Arc::new(transport()));
+    config.transport_config(Arc::new(transport(limits)));
+    // Attempts wait here only until the listener's loop takes them, which never waits for a peer.
+    config.max_incoming(usize::try_from(limits.handshakes_max).unwrap_or(usize::MAX));
+    config.incoming_buffer_size(INCOMING_BUFFER);
+    config.incoming_buffer_size_total(limits.handshakes_max.saturating_mul(INCOMING_BUFFER));
     Ok(config)
 }
 
@@ -141,17 +192,24 @@ fn endpoint_config(key: &NodeKey) -> EndpointConfig {
     config
 }
 
-fn transport() -> TransportConfig {
+fn transport(limits: &Limits) -> TransportConfig {
     let mut transport = TransportConfig::default();
-    let streams = u32::try_from(limits::REQUEST_STREAMS).unwrap_or(u32::MAX);
     // [LIM-4] Not more than `request-streams` request streams open at a time.
-    transport.max_concurrent_bidi_streams(VarInt::from(streams));
+    transport.max_concurrent_bidi_streams(window(limits.request_streams));
     transport.max_concurrent_uni_streams(VarInt::from(CLIENT_UNI_STREAMS));
-    let idle = Duration::from_secs(limits::IDLE_TIMEOUT);
-    transport.max_idle_timeout(IdleTimeout::try_from(idle).ok());
+    transport.max_idle_timeout(IdleTimeout::try_from(limits.idle_timeout).ok());
+    transport.stream_receive_window(window(limits.stream_window));
+    // Widened once a token is accepted.
+    transport.receive_window(window(limits.stranger_window));
+    transport.send_window(limits.stranger_window);
     transport.datagram_receive_buffer_size(None);
+    transport.datagram_send_buffer_size(0);
     transport
 }
 
 /// A control stream, and room for types that a later version brings.
 const CLIENT_UNI_STREAMS: u32 = 4;
+/// Bytes kept of an attempt before it is taken: the rest of a ClientHello of two datagrams, twice.
+const INCOMING_BUFFER: u64 = 4 * 1200;
+/// TLS alert `no_application_protocol` (RFC 7301).
+const NO_APPLICATION_PROTOCOL: u8 = 120;

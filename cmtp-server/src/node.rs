@@ -10,10 +10,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::journal::{Journal, JournalConfig, JournalOpenError, JournalReport};
+use crate::limits::Limits;
 use crate::names::Names;
 use crate::nats::{self, ConnectError};
 use crate::node_key::{NodeKey, NodeKeyError};
 use crate::rebuild::{RebuildError, Rebuilt};
+use crate::refusals::Refusals;
+use crate::room::Room;
 use crate::routes::Routes;
 use crate::state::State;
 use crate::writes::Writes;
@@ -32,6 +35,9 @@ pub struct Node {
     pub(crate) drain: CancellationToken,
     /// The requests that are being answered.
     pub(crate) exchanges: TaskTracker,
+    pub(crate) limits: Limits,
+    pub(crate) room: Room,
+    pub(crate) refusals: Refusals,
     /// Digest of the rules that decide beside the token; there are none yet: `cmtp-spec/spec/10-admission.md`.
     pub(crate) policy: Digest,
     report: JournalReport,
@@ -74,6 +80,9 @@ impl Node {
             writes: Arc::new(writes),
             drain: CancellationToken::new(),
             exchanges: TaskTracker::new(),
+            room: Room::new(&config.limits),
+            limits: config.limits.clone(),
+            refusals: Refusals::default(),
             journal,
             key,
             report,
@@ -101,6 +110,7 @@ impl Node {
             ("listen", before.listen == config.listen),
             ("data", before.data == config.data),
             ("bus", before.bus == config.bus),
+            ("limits", before.limits == config.limits),
             ("journal.segment-bytes", before.journal.segment_bytes == config.journal.segment_bytes),
         ];
         Ok(fixed.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect())
@@ -109,6 +119,11 @@ impl Node {
     /// What is in force now.
     pub(crate) fn live(&self) -> Arc<Live> {
         Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What was refused before a token was accepted.
+    pub const fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// Who the node is.
@@ -143,7 +158,11 @@ impl Live {
             names: Names::new(config.names.clone()),
             routes: Routes::open(config, state, bus)?,
             journal_mode: config.journal.mode,
-            body_max: config.body_max,
+            // A body that never fits into memory would be waited for in vain.
+            body_max: config
+                .body_max
+                .min(config.limits.body_max)
+                .min(config.limits.body_memory_max),
             config: config.clone(),
         })
     }

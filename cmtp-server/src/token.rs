@@ -97,12 +97,12 @@ impl Token {
         if token.len() as u64 > limits::TOKEN_MAX {
             return Err(TokenError::TooLong);
         }
-        let text = std::str::from_utf8(token).map_err(|_not_utf8| TokenError::NotBase64)?;
+        let text = std::str::from_utf8(token).map_err(|_not_utf8| TokenError::Encoding)?;
         let mut parts = text.split('.');
         let (Some(header), Some(claims), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Err(TokenError::NotBase64);
+            return Err(TokenError::Encoding);
         };
         let header = decode_part(header)?;
         let claims = decode_part(claims)?;
@@ -132,26 +132,53 @@ impl Token {
 }
 
 /// Why a token is not accepted. Stays in the node: `[STA-3]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TokenError {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// Above `token-max`.
     #[error("too long")]
     TooLong,
+    /// Padding, stray bits, another alphabet, another number of parts.
     #[error("not three parts of canonical base64url")]
-    NotBase64,
+    Encoding,
+    /// Another member or value, a foreign `kid` among them.
     #[error("the header is not {{alg, typ, kid}} with our values")]
     Header,
+    /// Not by the node's token key.
     #[error("signed by another key")]
     Signature,
+    /// One is missing, foreign or of another type.
     #[error("claims are missing, foreign or malformed")]
     Claims,
+    /// `iss` or `aud`.
     #[error("issued by, or for, another node")]
     OtherNode,
+    /// `cnf` and `sub` disagree.
     #[error("cnf is not the key of sub")]
     Confirmation,
+    /// `iat`, `nbf` and `exp` among themselves.
     #[error("times out of order, or too long a life")]
     Times,
+    /// `scope`.
     #[error("a scope pattern is malformed, or there are too many")]
     Scope,
+}
+
+impl TokenError {
+    /// The word under which such refusals are counted.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::TooLong => "token-too-long",
+            Self::Encoding => "token-encoding",
+            Self::Header => "token-header",
+            Self::Signature => "token-signature",
+            Self::Claims => "token-claims",
+            Self::OtherNode => "token-other-node",
+            Self::Confirmation => "token-confirmation",
+            Self::Times => "token-times",
+            Self::Scope => "token-scope",
+        }
+    }
 }
 
 /// [ADM-1] The header has these members and no other.
@@ -249,7 +276,7 @@ impl Claims {
 
 fn decode_part(part: &str) -> Result<Vec<u8>, TokenError> {
     // [ADM-5] All three parts MUST be canonical base64url without padding; this decoder refuses stray bits.
-    BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_malformed| TokenError::NotBase64)
+    BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_malformed| TokenError::Encoding)
 }
 
 fn check_header(header: &[u8], key: &NodeKey) -> Result<(), TokenError> {

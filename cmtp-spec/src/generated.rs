@@ -366,12 +366,42 @@ pub mod limits {
     pub const STORED_MAX: u64 = 1_073_741_824;
     /// Request streams that a node lets a client have open at a time, in streams.
     pub const REQUEST_STREAMS: u64 = 128;
-    /// A connection without packets, in seconds.
+    /// A connection without packets; what it keeps is then given back, in seconds.
     pub const IDLE_TIMEOUT: u64 = 30;
-    /// From the opening of a request stream to its origin's LAYER frame, in seconds.
+    /// From the opening of a request stream to its origin's LAYER frame; a handshake, too, and the type of a unidirectional stream, in seconds.
     pub const HEADER_TIMEOUT: u64 = 10;
-    /// From the origin's LAYER frame to its END, in seconds.
+    /// From the origin's LAYER frame to its END and FIN; a `body-max` at 273 KiB/s, in seconds.
     pub const BODY_TIMEOUT: u64 = 60;
+    /// From the origin's LAYER frame until `body-rate-min` is asked for: a slow start and one lost round of retransmission, in seconds.
+    pub const BODY_RATE_GRACE: u64 = 5;
+    /// Least mean rate of a body after its grace; a full BODY frame in 4 seconds, so that a stream that drips is not kept for `body-timeout`, in bytes/second.
+    pub const BODY_RATE_MIN: u64 = 4_096;
+    /// For a client to take an answer, for each write of a streamed one; as `body-timeout` the other way, in seconds.
+    pub const ANSWER_TIMEOUT: u64 = 60;
+    /// Streams of one connection that ended without an answer taken, beyond those with one; below one round of `request-streams`, in streams.
+    pub const STREAM_RESETS_MAX: u64 = 100;
+    /// Of a node; idle at 40 KiB each they are 640 MiB, in connections.
+    pub const CONNECTIONS_MAX: u64 = 16_384;
+    /// From one IPv4 address or IPv6 /64; 64 addresses fill a node, in connections.
+    pub const CONNECTIONS_PER_ADDRESS_MAX: u64 = 256;
+    /// In progress with addresses not validated, from which on Retry is asked for; a quarter of `connections-per-address-max`, so that forged addresses take nobody's share, in handshakes.
+    pub const HANDSHAKES_RETRY: u64 = 64;
+    /// In progress in all; 1,024 signatures are about 50 ms of one core, in handshakes.
+    pub const HANDSHAKES_MAX: u64 = 1_024;
+    /// Requests of a node that are dispatched and not yet answered; 32 full connections, in requests.
+    pub const IN_FLIGHT_MAX: u64 = 4_096;
+    /// Request bodies that a node holds; 16 of the largest, in bytes.
+    pub const BODY_MEMORY_MAX: u64 = 268_435_456;
+    /// Of requests of one connection whose origin's LAYER is not whole; 4 of the largest, and 1 KiB on each of 256 streams, in bytes.
+    pub const HEAD_MEMORY_MAX: u64 = 262_144;
+    /// QUIC receive window of a stream: 16 BODY frames, 2.6 MB/s at a round trip of 100 ms, in bytes.
+    pub const STREAM_WINDOW: u64 = 262_144;
+    /// QUIC receive and send window of a connection that proved a token: 4 streams at full speed, 10 MB/s at 100 ms, in bytes.
+    pub const CONNECTION_WINDOW: u64 = 1_048_576;
+    /// The same before a token was accepted: AUTH and LAYER at their largest fit; all `connections-max` filled are 2 GiB each way, in bytes.
+    pub const STRANGER_WINDOW: u64 = 131_072;
+    /// UDP buffers asked of the system in each direction: 4 connection windows, 30 ms at 1 Gbit/s, in bytes.
+    pub const SOCKET_BUFFER: u64 = 4_194_304;
     /// Default time for a service to answer, in seconds.
     pub const SERVICE_DEADLINE: u64 = 30;
     /// Bad tokens or proofs on one connection before it is closed, in tokens.
