@@ -39,7 +39,6 @@ pub(crate) async fn serve(
         let _closed = recv.stop(code);
         return;
     }
-    drop(answer);
     // The stream was open a moment ago; if the caller closed it since, there is nobody to tell.
     let _closed = send.finish();
     // After an early refusal the rest of the request is not wanted: [QUI-17].
