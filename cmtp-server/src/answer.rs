@@ -279,6 +279,15 @@ impl<'a> Answering<'a> {
         Ok(true)
     }
 
+    /// Counts the answer, and logs it by what is no secret: neither arguments nor fields nor bodies.
+    pub(crate) fn report(&self, took: Duration) {
+        let (opcode, status) = (self.opcode(), self.state.status);
+        self.node.metrics.answered(opcode, status, took);
+        let id = uuid::Uuid::from_bytes(self.message_id());
+        let target = self.origin.text(FieldIndex::TARGET).unwrap_or_default();
+        tracing::debug!(%id, target, status = status.0, micros = took.as_micros(), "answered");
+    }
+
     /// Sends what is ready.
     pub(crate) async fn flush(&mut self) -> Result<(), Fault> {
         let ready = self.unsent.split().freeze();

@@ -37,6 +37,8 @@ pub struct Config {
     pub bus: Bus,
     /// Largest body that is taken from a caller or a service, bytes.
     pub body_max: u64,
+    /// TCP address of `/healthz` and `/metrics`; none where they are not served.
+    pub http: Option<SocketAddr>,
     /// How exchanges are journalled.
     pub journal: JournalSettings,
     /// What peers may use.
@@ -55,6 +57,7 @@ impl Config {
             data: data.into(),
             bus: Bus::Local,
             body_max: limits::BODY_MAX,
+            http: None,
             journal: JournalSettings::default(),
             limits: Limits::default(),
             names: BTreeMap::new(),
@@ -81,6 +84,7 @@ impl Config {
         let mut config = Self::new(file.data.unwrap_or_else(default_data));
         config.listen = file.listen.unwrap_or(config.listen);
         config.body_max = file.body_max.unwrap_or(config.body_max);
+        config.http = file.http.address()?;
         config.journal = file.journal.settings()?;
         config.limits = file.limits;
         if let Some(bus) = file.bus {
@@ -106,6 +110,10 @@ impl Config {
             data: Some(self.data.clone()),
             bus: Some(self.bus.to_string()),
             body_max: Some(self.body_max),
+            http: HttpTable {
+                listen: self.http,
+                allow_remote: self.http.map(|address| !address.ip().is_loopback()),
+            },
             journal: JournalTable {
                 mode: self.journal.mode.name().map(str::to_owned),
                 segment_bytes: Some(self.journal.segment_bytes),
@@ -297,6 +305,14 @@ pub enum ConfigError {
         /// What was given.
         to: String,
     },
+    /// Health and metrics for the whole network.
+    #[error(
+        "http.listen {listen}: anybody could read it; use a loopback address, or set http.allow-remote = true"
+    )]
+    Remote {
+        /// What was given.
+        listen: SocketAddr,
+    },
     /// A journal mode that there is not.
     #[error("journal mode {mode:?}: expected \"wal\" (durable before the answer) or \"async\"")]
     JournalMode {
@@ -357,6 +373,8 @@ struct File {
     bus: Option<String>,
     body_max: Option<u64>,
     #[serde(default)]
+    http: HttpTable,
+    #[serde(default)]
     journal: JournalTable,
     #[serde(default)]
     limits: Limits,
@@ -364,6 +382,24 @@ struct File {
     names: BTreeMap<String, String>,
     #[serde(default)]
     route: Vec<RouteEntry>,
+}
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct HttpTable {
+    listen: Option<SocketAddr>,
+    allow_remote: Option<bool>,
+}
+
+impl HttpTable {
+    fn address(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        match self.listen {
+            Some(listen) if !listen.ip().is_loopback() && self.allow_remote != Some(true) => {
+                Err(ConfigError::Remote { listen })
+            }
+            listen => Ok(listen),
+        }
+    }
 }
 
 #[derive(Default, Deserialize, Serialize)]

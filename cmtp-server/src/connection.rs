@@ -30,6 +30,7 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
             return;
         }
     };
+    node.metrics.connections.inc();
     let unidirectional = tokio::spawn(accept_unidirectional(node.clone(), connection.clone()));
     let mut first_refused = None;
     let mut next = 0;
@@ -64,6 +65,7 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
         });
     }
     unidirectional.abort();
+    node.metrics.connections.dec();
     drop(control);
 }
 

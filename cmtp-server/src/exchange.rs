@@ -1,7 +1,7 @@
 //! One exchange: a request stream from its first frame to the seal. `cmtp-spec/spec/09-quic.md`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cmtp_codec::Fqmn;
 use cmtp_spec::{BusAuth, CloseCode, EntryFlags, EntryType, Status, Step, limits};
@@ -72,6 +72,7 @@ async fn answer<'n>(
         }
     };
     admission.take_place(share);
+    let begun = Instant::now();
     let mut exchange = Exchange {
         node,
         live: &live,
@@ -93,10 +94,12 @@ async fn answer<'n>(
             None
         }
     };
-    match exchange.run(&admission, claimed).await {
+    let answered = match exchange.run(&admission, claimed).await {
         Err(Fault::Journal(JournalError::Full)) => exchange.refuse_unrecorded(&mut admission).await,
         other => other,
-    }
+    };
+    exchange.answer.report(begun.elapsed());
+    answered
 }
 
 /// A request that is being answered.

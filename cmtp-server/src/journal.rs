@@ -20,6 +20,7 @@ mod writer;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -37,6 +38,7 @@ pub use crate::journal::open::{JournalOpenError, JournalReport};
 pub(crate) use crate::journal::piece::{Hidden, Piece};
 use crate::journal::store::Store;
 use crate::journal::writer::Submission;
+use crate::metrics::JournalMetrics;
 
 /// The journal of a node. Closing it makes all of it durable.
 pub(crate) struct Journal {
@@ -44,6 +46,7 @@ pub(crate) struct Journal {
     threads: Mutex<Vec<JoinHandle<()>>>,
     store: Arc<Store>,
     failed: watch::Receiver<Option<String>>,
+    is_full: Arc<AtomicBool>,
     node: PublicKey,
     log_origin: String,
     _lock: File,
@@ -142,6 +145,16 @@ impl Journal {
         }
     }
 
+    /// What failed, if something did.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failed.borrow().clone()
+    }
+
+    /// Whether the disk was full at the last commit.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+
     /// Makes durable what was handed in, and ends.
     pub(crate) fn close(&self) {
         drop(self.submissions().take());
@@ -170,6 +183,7 @@ pub(crate) struct JournalConfig {
     pub(crate) folder: PathBuf,
     /// Bytes of a log file, which is how much is moved at a time.
     pub(crate) segment_bytes: u64,
+    pub(crate) metrics: JournalMetrics,
 }
 
 /// The origin line of the node's log: `cmtp-spec/spec/13-receipts.md`.

@@ -15,10 +15,12 @@ mod config;
 mod connection;
 mod exchange;
 mod gate;
+mod http;
 mod incoming;
 mod journal;
 mod limits;
 mod listener;
+mod metrics;
 mod names;
 mod nats;
 mod node;
@@ -38,6 +40,7 @@ mod token;
 mod writes;
 
 pub use crate::config::{Bus, Config, ConfigError};
+pub use crate::http::Http;
 pub use crate::journal::{
     JournalCheck, JournalEntry, JournalFault, JournalFaultKind, JournalOpenError, JournalReport,
     check_journal,

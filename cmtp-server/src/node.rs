@@ -1,7 +1,7 @@
 //! The node: what all connections share.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cmtp_codec::{Digest, KeyList, PublicKey, Salt};
 use cmtp_spec::JournalMode;
@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::journal::{Journal, JournalConfig, JournalOpenError, JournalReport};
 use crate::limits::Limits;
+use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::nats::{self, ConnectError};
 use crate::node_key::{NodeKey, NodeKeyError};
@@ -36,6 +37,7 @@ pub struct Node {
     /// The requests that are being answered.
     pub(crate) exchanges: TaskTracker,
     pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
     pub(crate) room: Room,
     pub(crate) refusals: Refusals,
     /// Digest of the rules that decide beside the token; there are none yet: `cmtp-spec/spec/10-admission.md`.
@@ -62,9 +64,11 @@ impl Node {
     /// [`NodeError`] names the culprit.
     pub async fn open(config: &Config) -> Result<Self, NodeError> {
         let key = Arc::new(NodeKey::load_or_create(&config.data)?);
+        let metrics = Metrics::default();
         let journal = JournalConfig {
             folder: config.data.join(JOURNAL),
             segment_bytes: config.journal.segment_bytes,
+            metrics: metrics.journal.clone(),
         };
         let mut rebuilt = Rebuilt::new(now());
         let (journal, report, unfinished) =
@@ -82,6 +86,7 @@ impl Node {
             exchanges: TaskTracker::new(),
             room: Room::new(&config.limits),
             limits: config.limits.clone(),
+            metrics,
             refusals: Refusals::default(),
             journal,
             key,
@@ -110,6 +115,7 @@ impl Node {
             ("listen", before.listen == config.listen),
             ("data", before.data == config.data),
             ("bus", before.bus == config.bus),
+            ("http", before.http == config.http),
             ("limits", before.limits == config.limits),
             ("journal.segment-bytes", before.journal.segment_bytes == config.journal.segment_bytes),
         ];
@@ -139,6 +145,42 @@ impl Node {
     /// Waits until the journal fails, which is when the node must end: it can't acknowledge anything any more.
     pub async fn failed(&self) -> String {
         self.journal.failed().await
+    }
+
+    /// What keeps the node from taking requests, if anything does.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        if let Some(reason) = self.journal.failure() {
+            return Some(format!("the journal failed: {reason}"));
+        }
+        if self.journal.is_full() {
+            return Some("the journal's disk is full".to_owned());
+        }
+        self.drain.is_cancelled().then(|| "the node stops".to_owned())
+    }
+
+    /// Journals, once a minute, how many were refused before a token was accepted, and why; ends never.
+    pub async fn keep_summaries(&self) {
+        let mut every = tokio::time::interval(SUMMARY);
+        loop {
+            every.tick().await;
+            self.summarize().await;
+        }
+    }
+
+    /// Journals the refusals that were counted since the last time: one entry for all, and none for none.
+    pub async fn summarize(&self) {
+        let counts = self.refusals.take();
+        if counts.is_empty() {
+            return;
+        }
+        let lines = counts.iter().map(|(reason, count)| {
+            self.metrics.refused(*reason, *count);
+            format!("{reason} {count}\n")
+        });
+        let text: String = lines.collect();
+        if let Err(error) = self.note_refusals(&text).await {
+            tracing::warn!(%error, "a summary of refusals can't be journalled");
+        }
     }
 
     /// Makes the journal durable and ends it; nothing is answered afterwards.
@@ -216,5 +258,7 @@ pub(crate) fn salt() -> Result<Salt, aws_lc_rs::error::Unspecified> {
     Ok(Salt(salt))
 }
 
+/// How often refusals are summed up: at most 1,440 entries a day, whoever floods the node.
+const SUMMARY: Duration = Duration::from_secs(60);
 /// The journal's folder in the data directory.
 pub const JOURNAL: &str = "journal";

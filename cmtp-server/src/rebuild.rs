@@ -185,6 +185,13 @@ impl Node {
         Ok(())
     }
 
+    /// Notes counted refusals, in mode `async`: nothing waits for them.
+    pub(crate) async fn note_refusals(&self, text: &str) -> Result<(), RebuildError> {
+        let note = Draft::note(EntryType::SUMMARY, text.as_bytes())?;
+        self.journal.record(Draft { mode: JournalMode::ASYNC, ..note }).await?;
+        Ok(())
+    }
+
     /// Notes the configuration that is in force from now on.
     pub(crate) async fn note_config(&self, config: &Config) -> Result<(), RebuildError> {
         let note = Draft::note(EntryType::CONFIG, config.to_toml().as_bytes())?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
@@ -201,6 +202,7 @@ impl Journal {
             key,
         };
         let (failed, has_failed) = watch::channel(None);
+        let is_full = Arc::new(AtomicBool::new(false));
         let (sender, submissions) = mpsc::channel();
         let writer = Writer {
             committer,
@@ -210,7 +212,8 @@ impl Journal {
             store: Arc::clone(&store),
             mover,
             failed,
-            is_full: false,
+            is_full: Arc::clone(&is_full),
+            metrics: config.metrics.clone(),
         };
         let writing = thread::spawn(move || writer.run(&submissions));
         let report = walk.report.clone();
@@ -219,6 +222,7 @@ impl Journal {
             threads: Mutex::new(vec![writing, moving]),
             store,
             failed: has_failed,
+            is_full,
             node,
             log_origin: log_origin(&node),
             _lock: lock,

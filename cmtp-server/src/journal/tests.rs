@@ -14,6 +14,7 @@ use super::piece::Hidden;
 use super::wal::{self, Broken, HEADER, LogFile, Wal};
 use super::writer::{CommitError, Committer};
 use super::{Draft, Journal, JournalConfig, JournalOpenError, JournalReport, log_origin};
+use crate::metrics::Metrics;
 use crate::node_key::NodeKey;
 
 /// A disk that keeps writes in memory until they are synced; a power cut loses the rest, but for what it likes.
@@ -200,7 +201,11 @@ fn every_cut_of_a_log_is_read_up_to_its_last_whole_commit() {
 }
 
 fn config(folder: &Path) -> JournalConfig {
-    JournalConfig { folder: folder.to_owned(), segment_bytes: 64 << 10 }
+    JournalConfig {
+        folder: folder.to_owned(),
+        segment_bytes: 64 << 10,
+        metrics: Metrics::default().journal,
+    }
 }
 
 fn open(folder: &Path) -> (Journal, JournalReport, Vec<Digest>) {

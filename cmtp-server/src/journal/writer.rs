@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -18,6 +19,7 @@ use crate::journal::segment::{self, Segment};
 use crate::journal::store::Store;
 use crate::journal::wal::{self, HEADER, LogFile, Wal};
 use crate::journal::{JournalError, Recorded};
+use crate::metrics::JournalMetrics;
 use crate::node::now;
 use crate::node_key::NodeKey;
 
@@ -104,7 +106,8 @@ pub(crate) struct Writer {
     pub(crate) mover: Sender<u64>,
     pub(crate) failed: watch::Sender<Option<String>>,
     /// Whether the disk was full at the last commit, so that it is said once.
-    pub(crate) is_full: bool,
+    pub(crate) is_full: Arc<AtomicBool>,
+    pub(crate) metrics: JournalMetrics,
 }
 
 impl Writer {
@@ -187,6 +190,7 @@ impl Writer {
         if self.failed.borrow().is_some() {
             return Err(JournalError::Failed);
         }
+        let begun = Instant::now();
         let (mut commit, receipts) = self.committer.prepare(mode, drafts, now());
         let size = commit.size();
         if self.committer.wal.is_full_for(size) {
@@ -194,9 +198,10 @@ impl Writer {
         }
         match self.committer.commit(&mut commit) {
             Ok(at) => {
-                if std::mem::take(&mut self.is_full) {
+                if self.is_full.swap(false, Ordering::Relaxed) {
                     tracing::info!("the journal's disk has room again");
                 }
+                self.metrics.committed(receipts.len(), size, begun.elapsed());
                 self.store.committed(commit.first, at);
                 Ok((commit.first, receipts))
             }
@@ -231,10 +236,10 @@ impl Writer {
     }
 
     /// A full disk is refused and may have room again; anything else is the end.
-    fn refuse(&mut self, error: io::Error) -> JournalError {
+    fn refuse(&self, error: io::Error) -> JournalError {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                if !std::mem::replace(&mut self.is_full, true) {
+                if !self.is_full.swap(true, Ordering::Relaxed) {
                     let folder = self.folder.display();
                     tracing::warn!(%error, %folder, "requests are refused until the disk has room");
                 }

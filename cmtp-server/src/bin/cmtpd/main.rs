@@ -1,5 +1,6 @@
 //! `cmtpd`, the CMTP node.
 
+mod check_config;
 mod data;
 mod demo;
 mod grant;
@@ -35,6 +36,7 @@ enum Command {
     Serve(serve::Serve),
     Grant(grant::Grant),
     Journal(journal::Journal),
+    CheckConfig(check_config::CheckConfig),
     Demo(demo::Demo),
     /// Print the node's DID, which clients pin.
     Did(data::Data),
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Grant(grant) => grant.run(),
         Command::Journal(journal) => journal.run(),
+        Command::CheckConfig(check) => check.run(),
         Command::Demo(demo) => demo.run(),
         Command::Did(data) => data.key().map(|key| println!("{}", key.public())),
         Command::Completions { shell } => {

@@ -1,13 +1,14 @@
 //! `cmtpd serve`.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use clap::Args;
-use cmtp_server::{Bus, Config, Listener, Node};
+use clap::{Args, ValueEnum};
+use cmtp_server::{Bus, Config, Http, Listener, Node};
 use cmtp_spec::limits;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -33,16 +34,32 @@ pub(crate) struct Serve {
     /// Where services outside of the process are reached: local (none) or nats=URL [default: local]
     #[arg(long, value_name = "BUS")]
     bus: Option<String>,
+    /// TCP address of /healthz and /metrics, such as 127.0.0.1:9433 [default: not served]
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
+    /// How the log is written.
+    #[arg(long, value_enum, default_value_t = Log::Text)]
+    log: Log,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, ValueEnum)]
+enum Log {
+    /// A line for people.
+    Text,
+    /// An object a line.
+    Json,
 }
 
 impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        tracing_subscriber::fmt()
-            .with_env_filter(
-                EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new("info")),
-            )
-            .with_writer(std::io::stderr)
-            .init();
+        let filter =
+            EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new("info"));
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match self.log {
+            Log::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+            Log::Json => log.json().init(),
+        }
         tokio::runtime::Runtime::new()?.block_on(serve(self))
     }
 
@@ -52,6 +69,7 @@ impl Serve {
             None => Config::default(),
         };
         config.listen = self.listen.unwrap_or(config.listen);
+        config.http = self.http.or(config.http);
         if let Some(data) = &self.data {
             config.data.clone_from(data);
         }
@@ -106,6 +124,16 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     println!(
         "cmtpd listens on {address} as {did} (pin it: cmtp call --pin {did} cmtp://{address}/0xS:echo)"
     );
+    if let Some(listen) = config.http {
+        let http = Http::bind(Arc::clone(&node), listen).await;
+        let http = http.with_context(|| format!("can't serve HTTP on {listen}"))?;
+        tracing::info!(address = %http.address()?, "/healthz and /metrics are served");
+        tokio::spawn(http.run());
+    }
+    let summaries = tokio::spawn({
+        let node = Arc::clone(&node);
+        async move { node.keep_summaries().await }
+    });
     let running = tokio::spawn({
         let listener = Arc::clone(&listener);
         async move { listener.run().await }
@@ -132,6 +160,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     }
     listener.close().await;
     running.abort();
+    summaries.abort();
+    node.summarize().await;
     node.close();
     match failed {
         Some(reason) => Err(anyhow!("the journal failed: {reason}")),
@@ -164,6 +194,17 @@ The configuration file (TOML) may hold any of these; flags win over it:
   bus = \"nats=nats://127.0.0.1:4222\"     # or \"local\"
   body-max = 16777216                    # bytes
 
+  [journal]
+  mode = \"wal\"                          # durable before the answer; or \"async\", as receipts then say
+  segment-bytes = 67108864               # of a log file; the room is set aside on the disk
+
+  [http]                                 # /healthz and /metrics; not served without this
+  listen = \"127.0.0.1:9433\"
+  allow-remote = false                   # true: another than a loopback address
+
+  [limits]                               # each may be set lower than chapter 15 of the specification
+  in-flight-max = 1000
+
   [names]
   \"helloworld.mcom\" = \"0xS:0x001:hello_world\"
 
@@ -172,5 +213,8 @@ The configuration file (TOML) may hold any of these; flags win over it:
   to = \"nats:greet\"                    # or \"nats\" (subject from the target), \"local:hello\"
   timeout-ms = 5000
   headers = [\"content-type\"]           # fields that pass as NATS headers, both ways
+  journal = \"async\"                     # how its exchanges are journalled, if not as above
 
-0xS:echo and 0xS:time are always there.";
+A target that is spelled with a write opcode, such as 0xSW:orders:*, is a route for writes, any other one for reads.
+0xS:echo, 0xS:time, 0xS:time:ticks and State (0xS:ADDRESS:KEY, 0xSW:ADDRESS:KEY) are always there.
+SIGHUP reads the file again; listen, data, bus, http, limits and segment-bytes need a new start.";
