@@ -9,6 +9,7 @@ use crate::error::{DecodeError, DecodeErrorKind as Kind};
 use crate::hash::Digest;
 use crate::key::{PublicKey, Signature, SignatureError, SigningKey};
 use crate::merkle;
+use crate::varint;
 
 /// What a log holds for a message: fixed size, no personal data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +52,13 @@ impl Entry {
         bytes
     }
 
-    /// Reads an entry; `None` for bytes of another version.
+    /// Reads an entry; `None` for bytes of another version, or with a time that is none.
     pub fn from_bytes(bytes: &[u8; Self::LENGTH]) -> Option<Self> {
         let mut bytes = bytes.as_slice();
         if bytes.get_u8() != version() {
             return None;
         }
-        Some(Self {
+        let entry = Self {
             entry_type: EntryType(bytes.get_u8()),
             opcode: Opcode(bytes.get_u16()),
             flags: EntryFlags(bytes.get_u16()),
@@ -66,7 +67,9 @@ impl Entry {
             time: bytes.get_u64(),
             message_id: array(&mut bytes),
             seal: Digest(array(&mut bytes)),
-        })
+        };
+        // [CNV-2] A time MUST be below 2^62.
+        (entry.time <= varint::MAX).then_some(entry)
     }
 
     /// RFC 6962's leaf hash.
