@@ -221,6 +221,30 @@ def run_receipt(group, case):
             "path": [node.hex() for node in receipt.path], "entry": data.hex(), "leafHash": leaf_hash(data).hex()}
 
 
+def run_entry(group, case):
+    found = read_entry(case["input"])
+    same(case["input"], entry(**found))
+    return {"entryType": found["type"], "opcode": found["opcode"], "entryFlags": found["flags"], "status": found["status"], "layers": found["layers"],
+            "time": number(found["time"]), "messageId": found["message_id"].hex(), "seal": found["seal"].hex(), "leafHash": leaf_hash(case["input"]).hex()}
+
+
+def run_commit(group, case):
+    leaves, entries = [leaf_hash(one) for one in case["entries"]], [read_entry(one) for one in case["entries"]]
+    assert len({one["time"] for one in entries}) == 1, "the entries of a commit have one time"
+    key, root, signature, paths = public_key(case["seed"]), merkle_root(leaves), None, []
+    for offset, one in enumerate(entries):
+        r0 = Receipt(case["logOrigin"], case["firstIndex"], len(leaves), root, case["mode"], one["time"], case["mergeDelay"], signature or b"", one["type"],
+                     one["opcode"], one["flags"], one["message_id"], offset, merkle_path(leaves, offset))
+        if signature is None:
+            r0 = r0.sign(case["seed"])
+            signature = r0.signature
+        r0 = Receipt.decode(r0.encode())
+        r0.check_signature(key)
+        r0.check_entry(one["status"], one["layers"], one["seal"], one["opcode"], one["message_id"])
+        paths.append([node.hex() for node in r0.path])
+    return {"commitRoot": root.hex(), "signature": signature.hex(), "paths": paths}
+
+
 def run_did(group, case):
     key = key_of_did(case["did"])
     assert did_of(key) == case["did"]
@@ -1103,6 +1127,10 @@ def make_receipt() -> File:
              Mode=("AMBIGUITY", "a mode that promises no index has one, or the reverse", "RCP-3"),
              Async=("AMBIGUITY", "mode async and the entry flag async stand together, or neither does", "RCP-14"),
              Withheld=("REDACTION", "the origin is withheld: opcode and message id are R0's", "RCP-4 STO-8"),
+             Types=("BASIC", "each type and flag of an entry, and those that are not known", "RCP-4"),
+             Entry=("BASIC", "what a log holds", "RCP-4"),
+             BadEntry=("AMBIGUITY", "what is no entry of version 0", "CNV-2 FRM-1"),
+             Commit=("MERKLE", "what a node signs over a commit of many entries, and each entry's way to it", "RCP-3 RCP-4 RCP-5 RCP-14"),
              Shape=("MISSING_BYTES", "lengths, counts and letters that are not allowed", "FRM-1 RCP-6 RCP-13 CNV-2"))
     F = some("F")
     f.group("receipt")
@@ -1161,6 +1189,56 @@ def make_receipt() -> File:
         case(f"{name} in the log origin", "Shape", "RCP-13", r0=receipt(200, 4, F, origin=f"a{letter}b"))
     case("a count of 0", "Shape", "RCP-13", r0=replace(receipt(200, 4, F), count=0).sign(seed("node")))
     case("a time of 2^62", "Shape", "CNV-2", r0=receipt(200, 4, F, time=2 ** 62))
+
+    for count, offset in ((64, 0), (64, 63), (65, 63), (65, 64), (70, 63), (70, 64), (70, 69), (1000, 512), (1000, 999)):
+        case(f"entry {offset} of {count}", "Path", r0=receipt(200, 4, F, count=count, offset=offset, first=2 ** 32))
+    case("the last entry of a log that is full", "Path", r0=receipt(200, 4, F, count=3, offset=2, first=NO_INDEX - 3))
+    case("mode async, in a commit of 70", "Path Async", r0=receipt(200, 4, F, mode=1, count=70, offset=66))
+    unknown, none, cut = ENTRY_FLAG["outcome-unknown"], ENTRY_FLAG["no-effect"], ENTRY_FLAG["cut"]
+    for type, flags, opcode, status in (("outcome", 0, 0x21, 201), ("outcome", unknown, 0x21, 504), ("outcome", none, 0x21, 503), ("exchange", 0, 0x30, 200), ("exchange", cut, 0x30, 200),
+                                        ("exchange", cut, 0x30, 503), ("refusal", 0, 0x21, 403), ("refusal", none, 0x21, 404), ("segment", 0, 0x30, 200)):
+        names = "".join(f", {name}" for name, bit in ENTRY_FLAG.items() if flags & bit)
+        case(f"{type} with status {status}{names}", "Types", r0=receipt(status, 5, F, opcode=opcode, type=ENTRY_TYPE[type], flags=flags, count=6, offset=4), opcode=opcode, status=status, layers=5)
+        case(f"{type} with status {status}{names}, async", "Types Async", r0=receipt(status, 5, F, opcode=opcode, type=ENTRY_TYPE[type], flags=flags | ENTRY_FLAG["async"], mode=1), opcode=opcode, status=status, layers=5)
+    case("an entry type that is not known", "Types", r0=receipt(200, 4, F, type=200))
+    case("an entry flag that is not known", "Types", r0=receipt(200, 4, F, flags=0x8000))
+    case("no-effect changed to outcome-unknown", "Types OtherMessage", "RCP-4", r0=replace(receipt(503, 4, F, type=2, flags=none), flags=unknown), status=503)
+    case("the flag cut taken away", "Types OtherMessage", "RCP-4", r0=replace(receipt(200, 4, F, flags=cut), flags=0))
+
+    at, nothing = T0 + 5000, bytes(16)
+    journal = [("opened", entry(ENTRY_TYPE["opened"], 0, 0, 0, 0, at, nothing, some("checkpoint"))), ("keys", entry(ENTRY_TYPE["keys"], 0, 0, 0, 0, at, nothing, H(key_list().encode()))),
+               ("config", entry(ENTRY_TYPE["config"], 0, 0, 0, 0, at, nothing, some("config"))), ("policy", entry(ENTRY_TYPE["policy"], 0, 0, 0, 0, at, nothing, some("policy"))),
+               ("summary", entry(ENTRY_TYPE["summary"], 0, 0, 0, 0, at, nothing, some("summary"))), ("intent: F is the head at dispatch", entry(ENTRY_TYPE["intent"], 0x21, 0, 0, 3, at, ID, some("head"))),
+               ("outcome", entry(ENTRY_TYPE["outcome"], 0x21, 0, 201, 5, at, ID, some("F"))), ("outcome, outcome-unknown", entry(ENTRY_TYPE["outcome"], 0x21, unknown, 504, 4, at, ID, some("F"))),
+               ("outcome, no-effect", entry(ENTRY_TYPE["outcome"], 0x21, none, 503, 4, at, ID, some("F"))), ("exchange", entry(ENTRY_TYPE["exchange"], 0x20, 0, 200, 4, at, ID, some("F"))),
+               ("exchange, cut", entry(ENTRY_TYPE["exchange"], 0x30, cut, 200, 6, at, ID, some("F"))), ("refusal of a target with no opcode", entry(ENTRY_TYPE["refusal"], 0, 0, 400, 2, at, ID, some("F"))),
+               ("segment", entry(ENTRY_TYPE["segment"], 0x30, 0, 200, 4, at, ID, some("interim"))), ("redacted", entry(ENTRY_TYPE["redacted"], 0x20, 0, 200, 4, at, ID, some("F"))),
+               ("forgotten", entry(ENTRY_TYPE["forgotten"], 0x20, 0, 200, 4, at, ID, some("F")))]
+    f.group("entry")
+    for comment, data in journal:
+        f.case(comment, "Entry", input=data)
+    f.case("exchange, async", "Entry", input=entry(ENTRY_TYPE["exchange"], 0x20, ENTRY_FLAG["async"], 200, 4, at, ID, some("F")))
+    f.case("a type and flags that are not known", "Entry", input=entry(255, 0xffff, 0xffff, 0xffff, 2 ** 32 - 1, NEVER, b"\xff" * 16, b"\xff" * 32))
+    good = journal[6][1]
+    f.case("version 1", "BadEntry", "invalid", input=flip(good, 0))
+    f.case("a time of 2^62", "BadEntry", "CNV-2", input=flip(good, 12, 0x40))
+    f.case("a byte is missing", "BadEntry", "FRM-1", input=good[:-1])
+    f.case("a byte is left over", "BadEntry", "FRM-1", input=good + b"\0")
+    f.case("nothing", "BadEntry", "FRM-1", input=b"")
+
+    f.group("commit")
+
+    def commit(comment, entries, mode=2, first=1000):
+        f.case(comment, "Commit", entries=entries, seed=seed("node"), logOrigin="example.org/cmtp", firstIndex=first if mode == 2 else NO_INDEX, mode=mode, mergeDelay=0)
+
+    def exchanges(count, flags=0):
+        return [entry(ENTRY_TYPE["exchange"], 0x20, flags, 200, 4, at, u(T0 // 1000, 48) + bytes.fromhex("7abc8def0123456789") + u(n, 8), some(f"F {n}")) for n in range(count)]
+    commit("a log is opened", [journal[0][1]], first=0)
+    commit("each type of entry", [data for _, data in journal])
+    for count in (1, 2, 3, 4, 7, 8, 9, 33):
+        commit(f"{count} exchanges", exchanges(count))
+    commit("5 exchanges, async", exchanges(5, ENTRY_FLAG["async"]), mode=1)
+    commit("the same entry twice", exchanges(1) * 2)
     return f
 
 
@@ -1258,6 +1336,33 @@ def make_stored() -> File:
     case("the interim seal and the seal with another hash", "Place", broken, "HSH-5")
     case("an interim seal whose entry type is exchange", "Entry", message(streamed, interims=[4], interim={"type": 3}), "RCP-14")
     case("a seal whose entry type is segment", "Entry", message(streamed, type=5), "RCP-14")
+    live = stack(origin("0xE:ticks"), admit(), step("dispatch", time=2000), step("serve", 200, time=3000), *[step("segment", body=text, time=4000 + 1000 * n, label=str(n)) for n, text in enumerate((b"one", b"two", b"three"))])
+    finish = {name: step("segment", time=8000, flags=FLAG[name]) for name in ("complete", "cut")}
+    broke = step("segment", 503, time=8000, flags=CUT, fields=[("remedy", "wait")])
+
+    def feed(last, flags=0, interim=None, **r0):
+        """A streamed answer as a node journals it: each segment sealed as it came, in commits of many, and an end without bytes."""
+        made = message([*live, last], opcode=0x30, flags=flags, **{"count": 70, "offset": 69, "first": 1400} | r0)
+        for n in range(3):
+            made.interims.append((5 + n, seal_of(live[:5 + n], "interim", **{"opcode": 0x30, "count": 9, "offset": n, "first": 1000 + 100 * n} | (interim or {}))))
+        return made
+    case("a stream in a journal, complete", "Streamed", feed(finish["complete"]))
+    case("a stream in a journal, cut", "Streamed", feed(finish["cut"], flags=ENTRY_FLAG["cut"]))
+    case("a stream in a journal, broken off by the service", "Streamed", feed(broke, flags=ENTRY_FLAG["cut"]))
+    case("a stream in mode async, cut", "Streamed Entry", feed(finish["cut"], flags=ENTRY_FLAG["cut"] | ENTRY_FLAG["async"], mode=1, first=NO_INDEX, interim={"mode": 1, "first": NO_INDEX}))
+    case("a stream whose first segments stand in a commit of their own in mode wal, and the end in mode async", "Streamed Entry", feed(finish["complete"], flags=ENTRY_FLAG["async"], mode=1, first=NO_INDEX))
+    case("a stream in a journal, whose end is neither complete nor cut", "Streamed Process", feed(step("segment", time=8000)))
+    case("a stream in a journal, an end without bytes in between", "Streamed Process", message([*live[:5], finish["cut"], *live[5:], finish["complete"]], opcode=0x30))
+    broken = feed(finish["complete"])
+    broken.interims[1] = (6, broken.interims[0][1])
+    case("the first interim seal in place of the second", "Streamed", broken, "HSH-5")
+    broken = feed(finish["complete"])
+    other = seal_of(live[:7], "interim", opcode=0x30).receipt
+    broken.interims[1] = (6, replace_items(broken.interims[1][1], r0=other.encode()))
+    case("an interim seal with R0 of the next", "Streamed", broken, "RCP-4")
+    case("a write in a commit of 70", "Whole", message(write, opcode=0x21, type=2, count=70, offset=66))
+    case("a write in mode async", "Entry", message(write, opcode=0x21, type=2, mode=1, count=5, offset=4))
+    case("a recorded write", "Whole", message(write, opcode=0x21, type=2, count=3, offset=2, items={ITEM["recorded"]: b""}))
     case("mode async", "Entry", message(streamed, interims=[4], interim={"mode": 1}, mode=1))
     case("mode async without the entry flag", "Entry", message(streamed, mode=1, flags=0), "RCP-14")
     case("mode wal with the entry flag async", "Entry", message(streamed, flags=1), "RCP-14")
@@ -1745,6 +1850,29 @@ def make_message() -> File:
     data = [layer.encode() for layer in long[1:]]
     interim = seal_of(long[:4], "interim").encode()
     answer("segments and an interim seal", "Answer", b"".join(data[:3]) + interim + data[3] + seal_of(long).encode())
+    parts = [*layers[:3], step("serve", 200, time=3000), step("segment", body=b"one", time=4000), step("segment", body=b"two", time=5000), step("segment", time=6000, flags=COMPLETE)]
+    cut = [*parts[:6], step("segment", time=6000, flags=CUT)]
+    broke = [*parts[:6], step("segment", 503, time=6000, flags=CUT, fields=[("remedy", "wait")])]
+
+    def stream(layers, interims=(5, 6), **r0):
+        """What a node sends of a stream: each interim seal behind the layers that it covers."""
+        seals = {after: seal_of(layers[:after], "interim", count=4, offset=1, first=1000 * after).encode() for after in interims}
+        return b"".join(layer.encode() + seals.get(place, b"") for place, layer in enumerate(layers[1:], 2)) + seal_of(layers, count=70, offset=69, **r0).encode()
+    answer("a stream, each segment sealed, and an end without bytes", "Answer", stream(parts))
+    answer("a stream, cut", "Answer", stream(cut, flags=ENTRY_FLAG["cut"]))
+    answer("a stream, broken off by the service", "Answer", stream(broke, flags=ENTRY_FLAG["cut"]))
+    answer("a stream, its end under an interim seal, too", "Answer", stream(parts, interims=(5, 6, 7)))
+    answer("a stream that ends behind an interim seal", "Cut", stream(parts)[:-len(seal_of(parts, count=70, offset=69).encode()) - len(parts[6].encode())], "QUI-18")
+    answer("a stream without the second segment", "BadChain", stream(parts).replace(parts[5].encode(), b""), "HSH-5")
+    answer("a stream whose end says cut, sealed as complete", "BadChain", stream(parts).replace(parts[6].encode(), cut[6].encode()), "HSH-5")
+    asked = origin("0xSW:0x001:greeting", body=b"hi", signed=True)
+    done = [asked, admit(), step("serve", 200, b"", time=2000), step("commit", time=3000)]
+    lost = [asked, admit(), step("dispatch", time=2000), step("serve", 504, time=3000, fields=[("remedy", "look-before-retry"), ("outcome-unknown", b"")])]
+    tail = {"opcode": 0x21, "type": 2, "count": 5, "offset": 4}
+    answer("a write, in a commit of five", "Answer", b"".join(layer.encode() for layer in done[1:]) + seal_of(done, **tail).encode(), origin=asked)
+    answer("a write, recorded", "Answer", b"".join(layer.encode() for layer in done[1:]) + seal_of(done, **tail, items={ITEM["recorded"]: b""}).encode(), origin=asked)
+    answer("a write, outcome-unknown", "Answer", b"".join(layer.encode() for layer in lost[1:]) + seal_of(lost, **tail, flags=2).encode(), origin=asked)
+    answer("mode async", "Answer", b"".join(frames) + seal_of(layers, mode=1).encode())
     answer("the interim seal one layer early", "BadChain", b"".join(data[:2]) + interim + b"".join(data[2:]) + seal_of(long).encode(), "HSH-5")
     answer("unknown odd frames before, within and after", "Unknown", skip + good[:-len(seal.encode())] + skip + seal.encode() + skip)
     answer("an unknown odd frame within a body", "Unknown", good.replace(frame("body", b"hello Dexter"), frame("body", b"hello ") + skip + frame("body", b"Dexter")))

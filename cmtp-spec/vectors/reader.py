@@ -424,6 +424,14 @@ def entry(type: int, opcode: int, flags: int, status: int, layers: int, time: in
     return b"".join([u(0, 8), u(type, 8), u(opcode, 16), u(flags, 16), u(status, 16), u(layers, 32), u(time, 64), message_id, seal])
 
 
+def read_entry(data: bytes) -> dict:
+    """The arguments of `entry`."""
+    with exactly(data) as cursor:
+        require(cursor.u(8) == 0, None, "another version")
+        return {"type": cursor.u(8), "opcode": cursor.u(16), "flags": cursor.u(16), "status": cursor.u(16), "layers": cursor.u(32), "time": cursor.time(),
+                "message_id": cursor.take(16), "seal": cursor.take(32)}
+
+
 def leaf_hash(data: bytes) -> bytes:
     return H(b"\0", data)
 

@@ -279,6 +279,8 @@ fn check_of(group: &str) -> fn(&Case) -> Outcome {
         "sign" => proofs::sign,
         "key-list" => proofs::key_list,
         "receipt" => proofs::receipt,
+        "entry" => proofs::entry,
+        "commit" => proofs::commit,
         "did" => proofs::did,
         "stored" => messages::stored,
         "request" => messages::request,

@@ -8,7 +8,8 @@ use super::{Case, Outcome, Stop, hex, number, to_array, to_number};
 use crate::hash::Digest;
 use crate::key::{PublicKey, Signature, SigningKey};
 use crate::keylist::{KeyList, ListedKey};
-use crate::receipt::{Receipt, ReceiptError, Statement};
+use crate::merkle::Tree;
+use crate::receipt::{Entry, Receipt, ReceiptError, Statement};
 
 pub(super) fn verify(case: &Case) -> Outcome {
     let (key, usage) = (case.key("key"), case.text("use"));
@@ -83,6 +84,60 @@ pub(super) fn receipt(case: &Case) -> Outcome {
     });
     assert_eq!(made(&found, receipt.signature).to_bytes(), input, "made from its parts");
     Ok(found)
+}
+
+pub(super) fn entry(case: &Case) -> Outcome {
+    let input = case.bytes("input");
+    // A log is read by the length of an entry, so that another length is none.
+    let bytes = input.as_slice().try_into().map_err(|_| Stop::invalid("not 68 bytes"))?;
+    let entry = Entry::from_bytes(bytes).ok_or(Stop::invalid("no entry of this version"))?;
+    assert_eq!(entry.to_bytes().as_slice(), input, "CNV-5");
+    Ok(json!({
+        "entryType": entry.entry_type.0, "opcode": entry.opcode.0, "entryFlags": entry.flags.0,
+        "status": entry.status.0, "layers": entry.layers, "time": number(entry.time),
+        "messageId": hex(entry.message_id), "seal": hex(entry.seal.0),
+        "leafHash": hex(entry.leaf().0),
+    }))
+}
+
+pub(super) fn commit(case: &Case) -> Outcome {
+    let read = |value: &Value| Entry::from_bytes(&to_array(value)).unwrap();
+    let entries: Vec<_> = case.list("entries").iter().map(read).collect();
+    let key = SigningKey::from_seed(&case.array("seed"))?;
+    let first_index = case.number("firstIndex");
+
+    let tree = Tree::new(entries.iter().map(Entry::leaf).collect());
+    let statement = Statement {
+        log_origin: case.text("logOrigin").into(),
+        first_index: (first_index != u64::MAX).then_some(first_index),
+        count: u32::try_from(entries.len()).unwrap(),
+        root: tree.root(),
+        mode: JournalMode(case.number("mode")),
+        time: entries[0].time,
+        merge_delay: case.number("mergeDelay"),
+    };
+    let signature = statement.sign(&key);
+    let mut paths = Vec::new();
+    for (offset, entry) in (0..).zip(&entries) {
+        let receipt = Receipt {
+            statement: statement.clone(),
+            signature,
+            entry_type: entry.entry_type,
+            opcode: entry.opcode,
+            entry_flags: entry.flags,
+            message_id: entry.message_id,
+            offset,
+            path: tree.path(offset as usize),
+        };
+        let receipt = Receipt::from_bytes(receipt.to_bytes())?;
+        receipt.verify(&key.public(), entry)?;
+        let index = statement.first_index.map(|first| first + u64::from(offset));
+        assert_eq!(receipt.index(), index);
+        paths.push(receipt.path.iter().map(|hash| hex(hash.0)).collect::<Vec<_>>());
+    }
+    Ok(json!({
+        "commitRoot": hex(tree.root().0), "signature": hex(signature.0), "paths": paths,
+    }))
 }
 
 pub(super) fn did(case: &Case) -> Outcome {
