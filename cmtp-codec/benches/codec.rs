@@ -45,6 +45,15 @@ fn encode(criterion: &mut Criterion) {
             black_box(&frame).encode(&mut out);
         });
     });
+    // What a node does with a layer of its own: it checks it before it writes it.
+    let layer = layer();
+    group.bench_function("cmtp-checked", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            black_box(&layer).check(1).unwrap();
+            layer.encode(&mut out);
+        });
+    });
     group.finish();
 }
 
@@ -94,7 +103,7 @@ fn keep_http(head: &[u8]) -> Vec<Bytes> {
     request.headers.iter().map(|header| head.slice_ref(header.value)).collect()
 }
 
-fn layer_frame() -> Bytes {
+fn layer() -> Layer {
     let mut layer = Layer::new(Step::SERVE, PublicKey([3; 32]), TIME, Salt([1; 16]));
     for (name, value) in FIELDS {
         let field = Field::new(name, value).unwrap();
@@ -104,8 +113,12 @@ fn layer_frame() -> Bytes {
         };
     }
     layer.check(1).unwrap();
+    layer
+}
+
+fn layer_frame() -> Bytes {
     let mut out = BytesMut::new();
-    layer.encode(&mut out);
+    layer().encode(&mut out);
     out.freeze()
 }
 

@@ -185,6 +185,20 @@ impl Field {
         varint::write(self.value.len() as u64, out);
         out.put_slice(&self.value);
     }
+
+    /// Bytes that [`Field::encode`] writes.
+    pub(crate) fn encoded_length(&self) -> usize {
+        let name = match &self.name.0 {
+            Repr::Static(index, _) => varint::length_of(index.0),
+            Repr::Literal(name) => varint::length_of(LITERAL) + sized_length(name),
+        };
+        name + sized_length(&self.value)
+    }
+}
+
+/// Bytes of a length and of what it measures.
+const fn sized_length(bytes: &Bytes) -> usize {
+    varint::length_of(bytes.len() as u64) + bytes.len()
 }
 
 /// A field that can be withheld without breaking the chain.
@@ -253,6 +267,14 @@ impl Private {
                 out.put_u8(WITHHELD);
                 out.put_slice(&leaf.0);
             }
+        }
+    }
+
+    /// Bytes that [`Private::encode`] writes.
+    pub(crate) fn encoded_length(&self) -> usize {
+        match self {
+            Self::Disclosed { salt, field } => 1 + salt.0.len() + field.encoded_length(),
+            Self::Withheld(leaf) => 1 + leaf.0.len(),
         }
     }
 }

@@ -287,6 +287,22 @@ pub(crate) fn write(frame: FrameType, out: &mut BytesMut, payload: impl FnOnce(&
     out[start..].rotate_right(header);
 }
 
+/// Writes a frame whose payload, of `length` bytes, `payload` writes.
+pub(crate) fn write_measured(
+    frame: FrameType,
+    length: usize,
+    out: &mut BytesMut,
+    payload: impl FnOnce(&mut BytesMut),
+) {
+    let header = varint::length_of(frame.0) + varint::length_of(length as u64);
+    out.reserve(header + length);
+    varint::write(frame.0, out);
+    varint::write(length as u64, out);
+    let start = out.len();
+    payload(out);
+    debug_assert_eq!(out.len() - start, length, "the payload is as long as it was measured");
+}
+
 /// Bytes of a full BODY frame.
 pub(crate) const BODY_CHUNK: usize = limits::BODY_FRAME_MAX as usize;
 

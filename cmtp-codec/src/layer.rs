@@ -237,9 +237,7 @@ impl Layer {
             field.check()?;
             own.admit(field, FieldClass::Private)?;
         }
-        let mut payload = Vec::new();
-        self.encode_payload(&mut payload);
-        if payload.len() as u64 > limits::LAYER_FRAME_MAX {
+        if self.payload_length() as u64 > limits::LAYER_FRAME_MAX {
             return Err(Kind::LimitExceeded);
         }
         Ok(())
@@ -280,7 +278,7 @@ impl Layer {
 
     /// Writes LAYER and, where there is a body, BODY frames as full as they can be and END.
     pub fn encode(&self, out: &mut BytesMut) {
-        frame::write(FrameType::LAYER, out, |out| self.encode_payload(out));
+        self.encode_head(out);
         if self.has(LayerFlags::BODY) {
             self.encode_body(out);
             self.encode_end(out);
@@ -289,7 +287,8 @@ impl Layer {
 
     /// Writes the LAYER frame alone, for a sender that streams the body after it.
     pub fn encode_head(&self, out: &mut BytesMut) {
-        frame::write(FrameType::LAYER, out, |out| self.encode_payload(out));
+        let length = self.payload_length();
+        frame::write_measured(FrameType::LAYER, length, out, |out| self.encode_payload(out));
     }
 
     /// [CNV-5] An encoder and a decoder MUST be inverse to each other: this writes what [`Layer::decode`] reads, part by part.
@@ -308,14 +307,38 @@ impl Layer {
         for private in &self.private {
             private.encode(out);
         }
-        if let (Some(signature), false) = (&self.signature, self.has(LayerFlags::BODY)) {
+        if let Some(signature) = self.own_signature() {
             out.put_slice(&signature.0);
         }
     }
 
+    /// Bytes that `encode_payload` writes.
+    fn payload_length(&self) -> usize {
+        let numbers = [
+            u64::from(self.step.0),
+            u64::from(self.flags.0),
+            u64::from(self.status.0),
+            self.time,
+            self.public.len() as u64,
+            self.private.len() as u64,
+        ];
+        numbers.into_iter().map(varint::length_of).sum::<usize>()
+            + self.actor.0.len()
+            + self.public_salt.0.len()
+            + self.public.iter().map(Field::encoded_length).sum::<usize>()
+            + self.private.iter().map(Private::encoded_length).sum::<usize>()
+            + self.own_signature().map_or(0, |signature| signature.0.len())
+    }
+
+    /// The signature, where LAYER carries it; that of a layer with a body stands in END.
+    const fn own_signature(&self) -> Option<&Signature> {
+        if self.has(LayerFlags::BODY) { None } else { self.signature.as_ref() }
+    }
+
     fn encode_body(&self, out: &mut BytesMut) {
         for chunk in self.data().map(Bytes::as_ref).unwrap_or_default().chunks(frame::BODY_CHUNK) {
-            frame::write(FrameType::BODY, out, |out| out.put_slice(chunk));
+            let length = chunk.len();
+            frame::write_measured(FrameType::BODY, length, out, |out| out.put_slice(chunk));
         }
     }
 
@@ -362,4 +385,57 @@ pub(crate) fn check_place(step: Step, status: Status, number: u32) -> Result<(),
 fn decode_u16(cursor: &mut Cursor<'_>, too_large: Kind) -> Result<u16, DecodeError> {
     let error = cursor.error(too_large);
     u16::try_from(cursor.varint()?).map_err(|_above_u16| error)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::frame::{Frame, FrameReader};
+
+    /// A layer with each kind of part, whose frame is `length` bytes of payload.
+    fn layer_of(length: usize) -> Layer {
+        let mut layer =
+            Layer::new(Step(0x4000), PublicKey([1; 32]), 1_790_000_000_000_000, Salt([2; 16]))
+                .with_status(Status(999))
+                .with_public(Field::bytes(FieldIndex::DETAIL, "why"))
+                .with_private(Salt([3; 16]), Field::new("x-tenant", "a").unwrap());
+        layer.private.push(Private::Withheld(Digest([4; 32])));
+        layer.flags = LayerFlags::SIGNED;
+        layer.signature = Some(Signature([5; 64]));
+        let filler = |length| Field::new("x", vec![6; length]).unwrap();
+        for _ in 0..length / LONG {
+            layer = layer.with_private(Salt([7; 16]), filler(LONG));
+        }
+        // Form, salt, a literal's mark and length, its name, two bytes for the value's length.
+        let left = length - layer.payload_length() - (1 + 16 + 1 + 1 + 1 + 2);
+        layer = layer.with_private(Salt([8; 16]), filler(left));
+        layer
+    }
+
+    #[test]
+    fn a_layer_is_measured_without_being_written() {
+        // [LIM-2]
+        let limit = limits::LAYER_FRAME_MAX as usize;
+        for length in [1_000, limit - 1, limit, limit + 1] {
+            let layer = layer_of(length);
+            assert_eq!(layer.payload_length(), length);
+            let mut payload = Vec::new();
+            layer.encode_payload(&mut payload);
+            assert_eq!(payload.len(), length);
+            let fits = length <= limit;
+            assert_eq!(layer.check(1), if fits { Ok(()) } else { Err(Kind::LimitExceeded) });
+            let mut out = BytesMut::new();
+            layer.encode(&mut out);
+            let mut reader = FrameReader::new(0);
+            reader.push(&out);
+            match reader.next_frame() {
+                Ok(Some(Frame::Layer(read))) => assert!(fits && *read == layer),
+                other => assert!(!fits && other.is_err(), "{other:?}"),
+            }
+        }
+    }
+
+    /// Four of them, and what is around them, leave room for one more below the limit.
+    const LONG: usize = limits::FIELD_VALUE_MAX as usize - 400;
 }
