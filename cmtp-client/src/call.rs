@@ -1,6 +1,6 @@
 //! What can go wrong with a call: `cmtp-spec/spec/08-statuses.md`, `cmtp-spec/spec/09-quic.md`.
 
-use cmtp_codec::DecodeError;
+use cmtp_codec::{DecodeError, PublicKey};
 use cmtp_spec::CloseCode;
 use quinn::ConnectionError;
 
@@ -14,9 +14,18 @@ pub enum CallError {
     /// The request can't be made.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
-    /// The node takes no more requests on this connection; this one was not sent.
+    /// The request was made for another node than the one that is connected; it was not sent.
+    #[error("the request was made for the node {0}, which is not the one connected")]
+    OtherNode(PublicKey),
+    /// The request's not-after has passed, after which no node dispatches it; it was not sent then.
+    #[error("the request's not-after has passed; it is not sent any more")]
+    TooLate,
+    /// The node takes no more requests on this connection; this one was not sent, or not processed.
     #[error("the node takes no more requests on this connection; connect again")]
     GoingAway,
+    /// The connection went away before the request was sent.
+    #[error("the connection was lost before the request was sent: {0}")]
+    NotSent(#[source] ConnectionError),
     /// The connection went away.
     #[error("the connection was lost: {0}")]
     Connection(#[from] ConnectionError),
@@ -52,20 +61,35 @@ impl CallError {
     /// Whether the same prepared request may be sent again, with the same bytes, on this or another connection.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::GoingAway | Self::Connection(_) | Self::Lost | Self::TimedOut => true,
+            Self::GoingAway
+            | Self::NotSent(_)
+            | Self::Connection(_)
+            | Self::Lost
+            | Self::TimedOut => true,
             Self::Reset(code) => {
                 matches!(*code, CloseCode::NOT_PROCESSED | CloseCode::INTERNAL | CloseCode::TIMEOUT)
             }
-            Self::Prepare(_) | Self::Malformed { .. } | Self::TooLarge { .. } | Self::Bad(_) => {
-                false
-            }
+            Self::Prepare(_)
+            | Self::OtherNode(_)
+            | Self::TooLate
+            | Self::Malformed { .. }
+            | Self::TooLarge { .. }
+            | Self::Bad(_) => false,
         }
     }
 
     /// Whether a write may have had its effect although there is no answer.
     pub const fn is_outcome_unknown(&self) -> bool {
         // [QUI-23] A request that ended without SEAL otherwise is of unknown outcome.
-        !matches!(self, Self::Prepare(_) | Self::GoingAway | Self::Reset(CloseCode::NOT_PROCESSED))
+        !matches!(
+            self,
+            Self::Prepare(_)
+                | Self::OtherNode(_)
+                | Self::TooLate
+                | Self::GoingAway
+                | Self::NotSent(_)
+                | Self::Reset(CloseCode::NOT_PROCESSED)
+        )
     }
 
     /// The code with which the stream is ended.

@@ -13,6 +13,7 @@ use quinn::{Endpoint, TransportConfig, VarInt};
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
+use tokio::task::JoinSet;
 
 use crate::clock;
 use crate::close;
@@ -33,14 +34,23 @@ pub struct ClientConfig {
     pub token: Option<String>,
     /// Bytes that one body of an answer may have.
     pub body_max: u64,
-    /// Bytes that a whole answer may have; all of it is held in memory.
+    /// Bytes that a whole answer may have, or a stream's part that is not sealed yet; all of it is held in memory.
     pub answer_max: u64,
+    /// After how long without a packet a connection counts as lost; up to 30 seconds, which is the default. A node that
+    /// ended without a word is noticed no sooner.
+    pub idle_timeout: Duration,
 }
 
 impl ClientConfig {
     /// Calls as `identity`, without a token, with room for the protocol's largest body and some layers more.
     pub const fn new(identity: Arc<Identity>) -> Self {
-        Self { identity, token: None, body_max: limits::BODY_MAX, answer_max: ANSWER_MAX }
+        Self {
+            identity,
+            token: None,
+            body_max: limits::BODY_MAX,
+            answer_max: ANSWER_MAX,
+            idle_timeout: IDLE_TIMEOUT,
+        }
     }
 }
 
@@ -51,6 +61,7 @@ impl fmt::Debug for ClientConfig {
             .field("token", &self.token.as_ref().map(|_secret| "…"))
             .field("body_max", &self.body_max)
             .field("answer_max", &self.answer_max)
+            .field("idle_timeout", &self.idle_timeout)
             .finish()
     }
 }
@@ -78,6 +89,7 @@ pub struct Client {
     identity: Arc<Identity>,
     token: Option<Token>,
     limits: AnswerLimits,
+    idle_timeout: Duration,
     provider: Arc<CryptoProvider>,
     authorities: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
     endpoints: Mutex<Endpoints>,
@@ -98,11 +110,12 @@ impl Client {
     /// # Errors
     /// [`TokenError`] where the token is none.
     pub fn new(config: ClientConfig) -> Result<Self, TokenError> {
-        let ClientConfig { identity, token, body_max, answer_max } = config;
+        let ClientConfig { identity, token, body_max, answer_max, idle_timeout } = config;
         Ok(Self {
             identity,
             token: token.as_deref().map(Token::new).transpose()?,
             limits: AnswerLimits { body_max, answer_max },
+            idle_timeout: idle_timeout.min(IDLE_TIMEOUT),
             provider: Arc::new(aws_lc_rs::default_provider()),
             authorities: OnceLock::new(),
             endpoints: Mutex::default(),
@@ -126,6 +139,45 @@ impl Client {
         Connection::new(established, self.identity.clone(), self.token.as_ref(), self.limits)
     }
 
+    /// Connects to whichever address of `host` answers first, each called a little after the one before.
+    ///
+    /// # Errors
+    /// As [`Client::connect`]; that a node is not the one meant goes before that nobody answers.
+    pub async fn connect_to(
+        self: &Arc<Self>,
+        host: &str,
+        port: u16,
+        trust: Trust,
+    ) -> Result<Connection, ConnectError> {
+        let name = || host.to_owned();
+        let addresses = tokio::net::lookup_host((host, port)).await;
+        let addresses =
+            addresses.map_err(|source| ConnectError::Lookup { host: name(), source })?;
+        let mut attempts = JoinSet::new();
+        for (turn, address) in (0..).zip(addresses) {
+            let (client, host) = (Arc::clone(self), name());
+            attempts.spawn(async move {
+                tokio::time::sleep(HEAD_START * turn).await;
+                client.connect(address, &host, trust).await
+            });
+        }
+        let mut failed: Option<ConnectError> = None;
+        while let Some(attempt) = attempts.join_next().await {
+            match attempt {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(error)) if failed.is_none() || !error.is_retryable() => failed = Some(error),
+                // One that ended early is one that failed.
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        Err(failed.unwrap_or_else(|| ConnectError::NoAddress { host: name() }))
+    }
+
+    /// Who calls.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// Waits until the ends of all connections are sent: call it before the process ends.
     pub async fn close(&self) {
         let endpoints = {
@@ -147,7 +199,7 @@ impl Client {
         let verifier = Arc::new(self.verifier(address, trust));
         let crypto = tls::quic_config(self.provider.clone(), verifier.clone())?;
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::new(transport()));
+        config.transport_config(Arc::new(transport(self.idle_timeout)));
         let quic = self.endpoint(address)?.connect_with(config, address, host)?.await?;
         let (control, settings, keys) = match Control::open(&quic).await {
             Ok(opened) => opened,
@@ -215,6 +267,20 @@ pub enum ConnectError {
     /// TLS can't be configured.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The name could not be looked up.
+    #[error("{host}: {source}")]
+    Lookup {
+        /// The name.
+        host: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The name has no address.
+    #[error("{host} has no address")]
+    NoAddress {
+        /// The name.
+        host: String,
+    },
     /// The address or the name is none that can be called.
     #[error("the address can't be called: {0}")]
     Address(#[from] quinn::ConnectError),
@@ -242,21 +308,27 @@ impl ConnectError {
     /// Whether the same may work later: nobody answered, or the connection was lost.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Socket(_) | Self::Connection(_) | Self::TimedOut { .. } => true,
+            Self::Socket(_)
+            | Self::Lookup { .. }
+            | Self::NoAddress { .. }
+            | Self::Connection(_)
+            | Self::TimedOut { .. } => true,
             Self::Control(error) => error.is_retryable(),
             Self::Tls(_) | Self::Address(_) | Self::Untrusted(_) | Self::NoExporter => false,
         }
     }
 }
 
-fn transport() -> TransportConfig {
+fn transport(idle_timeout: Duration) -> TransportConfig {
     let mut transport = TransportConfig::default();
     // [QUI-4] A node MUST NOT open bidirectional streams.
     transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
     transport.max_concurrent_uni_streams(VarInt::from_u32(NODE_STREAMS));
-    transport.max_idle_timeout(Some(IDLE_TIMEOUT.into()));
-    // A node answers a slow service for up to `service-deadline` seconds, in which nothing else may be said.
-    transport.keep_alive_interval(Some(KEEP_ALIVE));
+    let millis = u32::try_from(idle_timeout.as_millis()).unwrap_or(u32::MAX);
+    transport.max_idle_timeout(Some(VarInt::from_u32(millis).into()));
+    // A node answers a slow service for up to `service-deadline` seconds, in which nothing else may be said. Two lost PINGs
+    // leave time for a third.
+    transport.keep_alive_interval(Some(idle_timeout / 4));
     transport
 }
 
@@ -264,9 +336,9 @@ fn transport() -> TransportConfig {
 const ANSWER_MAX: u64 = 4 * limits::BODY_MAX;
 /// With quinn's first guess of 333 ms for a round trip, lost first packets are sent again after about 1 and 3 seconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Two lost PINGs leave time for a third before `idle-timeout`.
-const KEEP_ALIVE: Duration = Duration::from_secs(limits::IDLE_TIMEOUT / 4);
 /// The control stream, and some of types that are not known yet.
 const NODE_STREAMS: u32 = 8;
-/// `idle-timeout` of chapter 15, in the milliseconds that QUIC counts.
-const IDLE_TIMEOUT: VarInt = VarInt::from_u32(limits::IDLE_TIMEOUT as u32 * 1_000);
+/// `idle-timeout` of chapter 15.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(limits::IDLE_TIMEOUT);
+/// RFC 8305 section 5 suggests 250 ms between attempts.
+const HEAD_START: Duration = Duration::from_millis(250);

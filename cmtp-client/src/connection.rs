@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use cmtp_codec::{Digest, KeyList, PublicKey, Verified};
-use cmtp_spec::{CloseCode, Status, binding, limits, remedies};
+use cmtp_spec::{CloseCode, binding, limits};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::answer::{Answer, Expected};
+use crate::answer::Answer;
 use crate::call::CallError;
 use crate::client::ConnectError;
 use crate::clock;
@@ -18,11 +17,14 @@ use crate::close;
 use crate::control::{Control, Settings};
 use crate::exchange::{AnswerLimits, Exchange};
 use crate::identity::Identity;
+use crate::judge::Expected;
 use crate::request::{PrepareError, PreparedRequest, Request};
+use crate::streaming::{Streaming, TokenShown};
 use crate::token::{Credentials, Token};
 use crate::trust::TrustedBy;
 
-/// A connection to a node that is trusted. Calls on it run side by side; dropping it closes it.
+/// A connection to a node that is trusted. Calls on it run side by side; it is closed when its last clone is dropped and no
+/// [`Streaming`] of it is left.
 ///
 /// ```no_run
 /// # async fn example(connection: cmtp_client::Connection) -> Result<(), Box<dyn std::error::Error>> {
@@ -34,8 +36,13 @@ use crate::trust::TrustedBy;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Connection {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     quic: quinn::Connection,
     identity: Arc<Identity>,
     settings: Settings,
@@ -73,7 +80,7 @@ impl Connection {
             token.map(|token| Credentials::new(token, &identity, &exporter, &keys.root));
         let (sender, goaway) = watch::channel(None);
         let watcher = tokio::spawn(control.watch(quic.clone(), sender));
-        Ok(Self {
+        let shared = Shared {
             quic,
             identity,
             settings,
@@ -85,27 +92,28 @@ impl Connection {
             limits,
             goaway,
             watcher,
-        })
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Who the node is: its root key.
     pub fn node(&self) -> PublicKey {
-        self.keys.root
+        self.shared.keys.root
     }
 
     /// The node's key list.
-    pub const fn keys(&self) -> &Verified<KeyList> {
-        &self.keys
+    pub fn keys(&self) -> &Verified<KeyList> {
+        &self.shared.keys
     }
 
     /// What made the node trusted.
-    pub const fn trusted_by(&self) -> TrustedBy {
-        self.trusted_by
+    pub fn trusted_by(&self) -> TrustedBy {
+        self.shared.trusted_by
     }
 
     /// What the node said of itself.
-    pub const fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
     }
 
     /// Sends a request and waits for its verified answer.
@@ -124,7 +132,7 @@ impl Connection {
     /// # Errors
     /// [`PrepareError`].
     pub fn prepare(&self, request: Request) -> Result<PreparedRequest, PrepareError> {
-        request.prepare(&self.identity, self.node(), clock::now())
+        request.prepare(&self.shared.identity, self.node(), clock::now())
     }
 
     /// Sends a request whose bytes stand, perhaps not for the first time, and waits for its verified answer.
@@ -132,84 +140,133 @@ impl Connection {
     /// # Errors
     /// As [`Connection::call`].
     pub async fn send(&self, request: &PreparedRequest) -> Result<Answer, CallError> {
-        let patience = request.not_after().saturating_sub(clock::now());
-        let patience = Duration::from_micros(patience).saturating_add(GRACE);
-        match tokio::time::timeout(patience, self.send_patiently(request)).await {
-            Ok(answer) => answer,
+        let answer = async { self.open_prepared(request).await?.answer().await };
+        match tokio::time::timeout(patience(request), answer).await {
+            Ok(answer) => Ok(answer?.after_unknown(request.may_have_been_sent())),
             // Dropping the exchange has told the node.
             Err(_elapsed) => Err(CallError::TimedOut),
         }
     }
 
-    async fn send_patiently(&self, request: &PreparedRequest) -> Result<Answer, CallError> {
-        let answered = self.answered.load(Ordering::Relaxed);
-        let answer = match &self.credentials {
-            None => self.exchange(request, None).await?,
-            // [QUI-10] AUTH with token and proof on every request stream until the node's first answer.
-            Some(credentials) if !answered => {
-                self.exchange(request, Some(credentials.shown())).await?
-            }
-            Some(credentials) => {
-                // [QUI-10] From then on it SHOULD send the digest alone.
-                let answer = self.exchange(request, Some(credentials.known())).await?;
-                // [QUI-11] A client sends form 1 and the same request once more then, and only once.
-                if answer.status() == Status::TOKEN_INVALID
-                    && answer.remedy() == Some(remedies::RESEND_TOKEN.0)
-                {
-                    self.exchange(request, Some(credentials.shown())).await?
-                } else {
-                    answer
-                }
-            }
-        };
-        self.answered.store(true, Ordering::Relaxed);
-        Ok(answer)
+    /// Sends a request and reads its answer while it comes: for what has no end, or a long one.
+    ///
+    /// # Errors
+    /// [`CallError`]; a refusal by the node is none.
+    pub async fn open(&self, request: Request) -> Result<Streaming, CallError> {
+        self.open_prepared(&self.prepare(request)?).await
     }
 
-    async fn exchange(
+    /// As [`Connection::open`], for a request whose bytes stand.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub async fn open_prepared(&self, request: &PreparedRequest) -> Result<Streaming, CallError> {
+        if request.audience() != self.node() {
+            return Err(CallError::OtherNode(request.audience()));
+        }
+        // [QUI-10] AUTH with token and proof on every request stream until the node's first answer; from then on it SHOULD
+        // send the digest alone.
+        let by_digest =
+            self.shared.credentials.is_some() && self.shared.answered.load(Ordering::Relaxed);
+        let exchange = self.exchange(request, !by_digest).await?;
+        let token = if by_digest { TokenShown::ByDigest } else { TokenShown::Whole };
+        Ok(Streaming::new(self.clone(), request.clone(), exchange, token, patience(request)))
+    }
+
+    /// Opens a request stream; nothing is sent before the exchange is asked for what comes.
+    pub(crate) async fn exchange(
         &self,
         request: &PreparedRequest,
-        auth: Option<Bytes>,
-    ) -> Result<Answer, CallError> {
-        // [QUI-22] After GOAWAY a client MUST NOT open request streams on this connection.
-        if self.goaway.borrow().is_some() {
-            return Err(CallError::GoingAway);
+        whole_token: bool,
+    ) -> Result<Exchange, CallError> {
+        let Shared { quic, credentials, limits, .. } = &*self.shared;
+        if clock::now() >= request.not_after() {
+            return Err(CallError::TooLate);
         }
-        // [QUI-4] Each exchange is one bidirectional stream that the client opens.
-        let mut exchange = Exchange::new(self.quic.open_bi().await?);
-        // [IDM-6] The same origin bytes, whether sent before or not.
-        let received = exchange.run(auth, request.origin(), self.limits).await?;
-        let expected = Expected {
-            root: self.node(),
-            keys: &self.keys,
-            exporter: self.exporter,
-            token: self.credentials.as_ref().map_or(Digest::ZERO, Credentials::digest),
+        let streams = tokio::select! {
+            biased;
+            // [QUI-22] After GOAWAY a client MUST NOT open request streams on this connection.
+            () = self.going_away() => {
+                return Err(quic.close_reason().map_or(CallError::GoingAway, CallError::NotSent));
+            }
+            // [QUI-4] Each exchange is one bidirectional stream that the client opens.
+            streams = quic.open_bi() => streams.map_err(CallError::NotSent)?,
         };
-        expected.judge(received, request).map_err(|error| {
-            exchange.reset(CloseCode::BAD_CHAIN);
-            CallError::Bad(error)
-        })
+        let auth = credentials
+            .as_ref()
+            .map(|token| if whole_token { token.shown() } else { token.known() });
+        // [IDM-6] The same origin bytes, whether sent before or not.
+        Ok(Exchange::new(streams, auth, request.origin(), *limits))
+    }
+
+    /// What an answer on this connection must agree with.
+    pub(crate) fn expected(&self) -> Expected {
+        let Shared { keys, exporter, credentials, .. } = &*self.shared;
+        Expected {
+            root: keys.root,
+            keys: keys.clone(),
+            exporter: *exporter,
+            token: credentials.as_ref().map_or(Digest::ZERO, Credentials::digest),
+        }
+    }
+
+    /// The node knows the token by its digest from now on.
+    pub(crate) fn answered(&self) {
+        self.shared.answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the node said that it does not process the request stream with this number.
+    pub(crate) fn refuses(&self, stream: u64) -> bool {
+        self.shared.goaway.borrow().is_some_and(|first| stream >= first)
+    }
+
+    /// Waits until the node says so; forever where it never does.
+    pub(crate) async fn not_processed(&self, stream: u64) {
+        let mut goaway = self.shared.goaway.clone();
+        // [QUI-22] Requests on streams from that id on were not processed.
+        let refused = |first: &Option<u64>| first.is_some_and(|first| stream >= first);
+        if goaway.wait_for(refused).await.is_err() {
+            // The control stream is gone, and the connection with it: whoever reads the stream is told.
+            std::future::pending().await
+        }
+    }
+
+    /// Whether requests can be sent, as far as is known here.
+    pub fn is_open(&self) -> bool {
+        self.shared.goaway.borrow().is_none() && self.shared.quic.close_reason().is_none()
     }
 
     /// Waits until the node takes no more requests on this connection, by its own word or because the connection is over.
     pub async fn going_away(&self) {
-        let mut goaway = self.goaway.clone();
+        let mut goaway = self.shared.goaway.clone();
         // Where the sender is gone the control stream is, and the connection with it.
         let _over = goaway.wait_for(Option::is_some).await;
     }
 
     /// Ends the connection. Calls that still run end with an error.
     pub fn close(&self) {
+        self.shared.close();
+    }
+}
+
+impl Shared {
+    fn close(&self) {
         self.watcher.abort();
         self.quic.close(close::varint(CloseCode::NO_ERROR), b"");
     }
 }
 
-impl Drop for Connection {
+impl Drop for Shared {
     fn drop(&mut self) {
         // The watcher holds the connection, too, which would keep it open.
         self.close();
     }
+}
+
+/// How long an answer is waited for.
+fn patience(request: &PreparedRequest) -> Duration {
+    let left = request.not_after().saturating_sub(clock::now());
+    Duration::from_micros(left).saturating_add(GRACE)
 }
 
 /// E of chapter 9.
@@ -229,13 +286,16 @@ const GRACE: Duration = Duration::from_secs(limits::HEADER_TIMEOUT);
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use bytes::Bytes;
     use cmtp_codec::{Auth, DecodeErrorKind, Field, Fqmn, Frame, KeyList};
-    use cmtp_spec::{FieldIndex, LayerFlags};
+    use cmtp_spec::{FieldIndex, LayerFlags, Status, remedies};
 
     use super::*;
     use crate::answer::BadAnswer;
     use crate::client::{Client, ClientConfig};
-    use crate::testing::{FakeConnection, FakeNode, NODE, Sample, keys, settings, signing_key};
+    use crate::testing::{
+        FakeConnection, FakeNode, NODE, Sample, keys, send, settings, signing_key,
+    };
     use crate::trust::{Trust, Untrusted};
 
     fn client(token: Option<&str>) -> Client {
@@ -349,7 +409,7 @@ mod tests {
                 // Kept open until the node was told, so that dropping it is not what tells it.
                 let connection = connect(&client, &node).await;
                 if let Ok(connection) = &connection {
-                    connection.quic.closed().await;
+                    connection.shared.quic.closed().await;
                 }
             };
             let ((), told) = tokio::join!(connect, script);
@@ -478,12 +538,23 @@ mod tests {
         let (client, node) = (client(None), listen());
         let (connection, greeted) = tokio::join!(connect(&client, &node), node.greet());
         let (connection, (_peer, mut control)) = (connection.unwrap(), greeted);
-        let mut goaway = bytes::BytesMut::new();
-        Frame::Goaway(0).encode(&mut goaway);
-        control.write_all(&goaway).await.unwrap();
+        send(&mut control, &[Frame::Goaway(0)]).await;
         connection.going_away().await;
         let error = connection.call(request()).await.unwrap_err();
         assert!(matches!(error, CallError::GoingAway) && !error.is_outcome_unknown());
+    }
+
+    #[tokio::test]
+    async fn a_node_can_take_back_no_goaway() {
+        // [QUI-24]
+        let (client, node) = (client(None), listen());
+        let (connection, greeted) = tokio::join!(connect(&client, &node), node.greet());
+        let (connection, (peer, mut control)) = (connection.unwrap(), greeted);
+        send(&mut control, &[Frame::Goaway(8), Frame::Goaway(8), Frame::Goaway(4)]).await;
+        connection.going_away().await;
+        assert!(peer.quic.close_reason().is_none());
+        send(&mut control, &[Frame::Goaway(8)]).await;
+        assert_eq!(peer.close_code().await, CloseCode::UNEXPECTED);
     }
 
     #[tokio::test]

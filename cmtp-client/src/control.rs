@@ -93,8 +93,12 @@ impl Control {
             let broken = tokio::select! {
                 frame = self.next() => match frame {
                     Ok(Frame::Goaway(stream)) => {
-                        goaway.send_replace(Some(stream));
-                        continue;
+                        // [QUI-24] A later GOAWAY MUST NOT carry a larger id.
+                        if goaway.borrow().is_none_or(|before| stream <= before) {
+                            goaway.send_replace(Some(stream));
+                            continue;
+                        }
+                        ControlError::GoawayRaised
                     }
                     // [QUI-6] A later KEYS announces a newer list; this connection goes on with the one it has.
                     Ok(Frame::Keys(_)) => continue,
@@ -160,6 +164,9 @@ pub enum ControlError {
     /// A unidirectional stream of the node begins with bytes that are no type.
     #[error("the type of one of the node's streams: {0}")]
     StreamType(DecodeErrorKind),
+    /// GOAWAY named a later stream than the one before.
+    #[error("the node takes back that it does not process requests")]
+    GoawayRaised,
     /// The node opened two control streams.
     #[error("the node opened a second control stream")]
     SecondStream,
@@ -185,7 +192,7 @@ impl ControlError {
             // [QUI-5] A type that is malformed ends the connection.
             Self::StreamType(kind) => kind.close_code(),
             Self::NoSettings | Self::SecondSettings => CloseCode::SETTINGS,
-            Self::NoKeys | Self::Unexpected => CloseCode::UNEXPECTED,
+            Self::NoKeys | Self::Unexpected | Self::GoawayRaised => CloseCode::UNEXPECTED,
             Self::SecondStream => CloseCode::STREAM_CREATION,
         }
     }

@@ -1,93 +1,83 @@
 //! One exchange on one stream: the origin goes out, the answer comes in. `cmtp-spec/spec/09-quic.md`.
 
-use std::pin::pin;
-
-use bytes::{Bytes, BytesMut};
-use cmtp_codec::{
-    Assembler, Body, DecodeError, DecodeErrorKind, End, Frame, FrameReader, Layer, Link, Part,
-    Seal, Source,
-};
-use cmtp_spec::{CloseCode, limits};
-use quinn::{ReadError, RecvStream, SendStream, WriteError};
+use bytes::Bytes;
+use cmtp_codec::{Assembler, DecodeError, DecodeErrorKind, FrameReader, Layer, Part, Seal, Source};
+use cmtp_spec::CloseCode;
+use quinn::{ReadError, RecvStream, SendStream};
 
 use crate::call::CallError;
 use crate::close;
+use crate::outgoing::Outgoing;
 
 /// What may be taken into memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AnswerLimits {
     /// Bytes of one body.
     pub(crate) body_max: u64,
-    /// Bytes of a whole answer.
+    /// Bytes of a whole answer, or of a stream's part that is not sealed yet.
     pub(crate) answer_max: u64,
-}
-
-/// What the node sent back, complete and not verified.
-#[derive(Debug)]
-pub(crate) struct Received {
-    /// The layers after the origin.
-    pub(crate) links: Vec<Link>,
-    /// Interim seals, each with the number of layers that it covers, the origin counted.
-    pub(crate) interims: Vec<(u32, Seal)>,
-    /// The final seal.
-    pub(crate) seal: Seal,
 }
 
 /// A request stream; one that is dropped before its exchange is over tells the node so.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    send: SendStream,
-    recv: RecvStream,
+    outgoing: Outgoing,
+    incoming: Incoming,
     over: bool,
 }
 
 impl Exchange {
-    pub(crate) fn new((send, recv): (SendStream, RecvStream)) -> Self {
-        Self { send, recv, over: false }
-    }
-
-    /// Sends AUTH and the origin, and reads the answer meanwhile: it may come before all was sent.
-    pub(crate) async fn run(
-        &mut self,
+    pub(crate) fn new(
+        (send, recv): (SendStream, RecvStream),
         auth: Option<Bytes>,
         origin: &Layer,
         limits: AnswerLimits,
-    ) -> Result<Received, CallError> {
-        let mut all_sent = false;
-        let received = {
-            let mut receiving = pin!(receive(&mut self.recv, limits));
+    ) -> Self {
+        let outgoing = Outgoing::new(send, auth, origin);
+        Self { outgoing, incoming: Incoming::new(recv, limits), over: false }
+    }
+
+    /// The stream's number, as GOAWAY counts.
+    pub(crate) fn id(&self) -> u64 {
+        self.outgoing.id()
+    }
+
+    /// Sends on, and waits for the next part of the answer meanwhile; the seal comes once the stream ended well.
+    ///
+    /// May be dropped and called again at any time.
+    pub(crate) async fn next(&mut self) -> Result<Part, CallError> {
+        let part = loop {
             tokio::select! {
                 biased;
                 // [QUI-17] The client MUST accept an answer that comes so, whether or not it had sent everything.
-                received = &mut receiving => received,
-                sent = send(&mut self.send, auth, origin) => match sent {
-                    Ok(()) => {
-                        all_sent = true;
-                        receiving.await
+                part = self.incoming.next() => break part,
+                sent = self.outgoing.advance(), if !self.outgoing.is_done() => {
+                    if let Err(error) = sent {
+                        break Err(error);
                     }
-                    Err(error) => Err(error),
-                },
+                }
             }
         };
-        match received {
-            Ok(received) => {
-                self.over = all_sent;
-                Ok(received)
-            }
-            Err(error) => {
-                self.reset(error.close_code());
-                Err(error)
-            }
+        match &part {
+            Ok(Part::Seal(_)) => self.over = self.outgoing.is_done(),
+            Ok(_) => {}
+            Err(error) => self.reset(error.close_code()),
         }
+        part
+    }
+
+    /// Forgets what was taken so far: it is sealed, and not kept.
+    pub(crate) const fn make_room(&mut self) {
+        self.incoming.room = self.incoming.answer_max;
     }
 
     /// Ends the stream in both directions.
     pub(crate) fn reset(&mut self, code: CloseCode) {
         self.over = true;
         // [QUI-8] An error on a request stream ends that stream, in both directions, with the code that names it.
+        self.outgoing.reset(code);
         // What is over already needs no end.
-        let _over = self.send.reset(close::varint(code));
-        let _over = self.recv.stop(close::varint(code));
+        let _over = self.incoming.stream.stop(close::varint(code));
     }
 }
 
@@ -99,80 +89,67 @@ impl Drop for Exchange {
     }
 }
 
-/// Sends AUTH, LAYER and, where there is a body, BODY frames and END; then ends the stream.
-async fn send(
-    stream: &mut SendStream,
-    auth: Option<Bytes>,
-    origin: &Layer,
-) -> Result<(), CallError> {
-    // [QUI-9] AUTH, if it is sent, MUST be the first frame. A client without a token sends none.
-    let mut out = BytesMut::from(auth.unwrap_or_default());
-    origin.encode_head(&mut out);
-    if let Body::Present { salt, data } = &origin.body {
-        let mut rest = data.clone();
-        while !rest.is_empty() {
-            Frame::Body(rest.split_to(rest.len().min(BODY_FRAME))).encode(&mut out);
-            if out.len() >= WRITE_AT && !write(stream, out.split().freeze()).await? {
-                return Ok(());
-            }
-        }
-        let body = Body::Present { salt: *salt, data: Bytes::new() };
-        Frame::End(End { body, signature: origin.signature }).encode(&mut out);
-    }
-    if write(stream, out.freeze()).await? {
-        // A stream that the node stopped meanwhile has no end to send.
-        let _stopped = stream.finish();
-    }
-    Ok(())
+/// The answer as it comes.
+#[derive(Debug)]
+struct Incoming {
+    stream: RecvStream,
+    reader: FrameReader,
+    assembler: Assembler,
+    answer_max: u64,
+    room: u64,
+    sealed: Option<Box<Seal>>,
 }
 
-/// Sends `bytes`; `false` where the node wants no more.
-async fn write(stream: &mut SendStream, bytes: Bytes) -> Result<bool, CallError> {
-    match stream.write_chunk(bytes).await {
-        Ok(()) => Ok(true),
-        // [QUI-17] The node asks the client to stop; what that means its answer says.
-        Err(WriteError::Stopped(_)) => Ok(false),
-        Err(WriteError::ConnectionLost(error)) => Err(CallError::Connection(error)),
-        Err(WriteError::ClosedStream | WriteError::ZeroRttRejected) => Err(CallError::Lost),
-    }
-}
-
-async fn receive(stream: &mut RecvStream, limits: AnswerLimits) -> Result<Received, CallError> {
-    let mut reader = FrameReader::new(0);
-    let mut assembler = Assembler::new(Source::Answer, limits.body_max);
-    let (mut links, mut interims, mut sealed) = (Vec::new(), Vec::new(), None);
-    let mut room = limits.answer_max;
-    loop {
-        let layer = assembler.number();
-        let malformed = |error| CallError::Malformed { layer, error };
-        let start = reader.offset();
-        let here = |kind: DecodeErrorKind| malformed(DecodeError { kind, offset: start });
-        if let Some(frame) = reader.next_frame().map_err(malformed)? {
-            match assembler.take(frame).map_err(here)? {
-                Some(Part::Link(link)) => links.push(*link),
-                Some(Part::Interim(seal)) => interims.push((assembler.number(), *seal)),
-                Some(Part::Seal(seal)) => sealed = Some(*seal),
-                // The assembler takes AUTH from no node.
-                Some(_) | None => {}
-            }
-            continue;
+impl Incoming {
+    fn new(stream: RecvStream, limits: AnswerLimits) -> Self {
+        Self {
+            stream,
+            reader: FrameReader::new(0),
+            assembler: Assembler::new(Source::Answer, limits.body_max),
+            answer_max: limits.answer_max,
+            room: limits.answer_max,
+            sealed: None,
         }
-        let Some(chunk) = read(stream).await? else { break };
-        // [LIM-1] A receiver MUST check each limit before it allocates what a length promises.
-        room = room
-            .checked_sub(chunk.len() as u64)
-            .ok_or(CallError::TooLarge { max: limits.answer_max })?;
-        reader.push_bytes(chunk);
     }
-    match sealed {
-        // [QUI-19] A frame after SEAL MUST be treated as an error.
-        Some(_) if reader.is_within_frame() => Err(CallError::Malformed {
-            layer: assembler.number(),
-            error: DecodeError { kind: DecodeErrorKind::AfterSeal, offset: reader.offset() },
-        }),
-        Some(seal) => Ok(Received { links, interims, seal }),
-        // [QUI-18] An answer that ends before SEAL MUST be treated as lost.
-        None => Err(CallError::Lost),
+
+    async fn next(&mut self) -> Result<Part, CallError> {
+        loop {
+            let layer = self.assembler.number();
+            let malformed = |error| CallError::Malformed { layer, error };
+            let start = self.reader.offset();
+            let here = |kind: DecodeErrorKind| malformed(DecodeError { kind, offset: start });
+            if let Some(frame) = self.reader.next_frame().map_err(malformed)? {
+                match self.assembler.take(frame).map_err(here)? {
+                    Some(Part::Seal(seal)) => self.sealed = Some(seal),
+                    Some(part) => return Ok(part),
+                    None => {}
+                }
+                continue;
+            }
+            let Some(chunk) = read(&mut self.stream).await? else { return self.end() };
+            // [LIM-1] A receiver MUST check each limit before it allocates what a length promises.
+            self.room = self
+                .room
+                .checked_sub(chunk.len() as u64)
+                .ok_or(CallError::TooLarge { max: self.answer_max })?;
+            self.reader.push_bytes(chunk);
+        }
+    }
+
+    fn end(&mut self) -> Result<Part, CallError> {
+        match self.sealed.take() {
+            // [QUI-19] A frame after SEAL MUST be treated as an error.
+            Some(_) if self.reader.is_within_frame() => Err(CallError::Malformed {
+                layer: self.assembler.number(),
+                error: DecodeError {
+                    kind: DecodeErrorKind::AfterSeal,
+                    offset: self.reader.offset(),
+                },
+            }),
+            Some(seal) => Ok(Part::Seal(seal)),
+            // [QUI-18] An answer that ends before SEAL MUST be treated as lost.
+            None => Err(CallError::Lost),
+        }
     }
 }
 
@@ -185,9 +162,5 @@ async fn read(stream: &mut RecvStream) -> Result<Option<Bytes>, CallError> {
     }
 }
 
-/// Bytes of a full BODY frame.
-const BODY_FRAME: usize = limits::BODY_FRAME_MAX as usize;
-/// Four BODY frames are handed to QUIC at once: enough to fill packets, little to hold.
-const WRITE_AT: usize = 4 * BODY_FRAME;
 /// Bytes taken from QUIC at once, so that what waits in the reader stays below this and one frame.
 const READ_AT_ONCE: usize = 65_536;

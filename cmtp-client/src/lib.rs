@@ -1,10 +1,12 @@
 //! CMTP client: calls nodes, and proves to itself what they answered.
 //!
 //! It connects to a node over QUIC, decides whether it is the node that was meant, sends requests and verifies every
-//! answer whole before it hands anything of it out. It never executes anything, never retries a request by itself (but for
-//! a token that the node asks to see again), and never calls authentic what the node's key does not vouch for.
+//! answer, whole or part by part, before it hands anything of it out as verified. It never executes anything, never makes
+//! a new request of one that failed (what is sent again is sent byte for byte), and never calls authentic what the node's
+//! key does not vouch for.
 //!
-//! Start from [`Client`] (which has an [`Identity`] and a token), [`Connection`] and [`Request`]; an [`Answer`] comes back.
+//! Start from [`Client`] (which has an [`Identity`] and a token), [`Channel`] (which connects, and again) and [`Request`]; an
+//! [`Answer`] comes back, or a [`Streaming`] one. A [`Connection`] by itself sends each request once.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -31,20 +33,25 @@
 
 mod answer;
 mod call;
+mod channel;
 mod client;
 mod clock;
 mod close;
 mod connection;
 mod control;
+mod ending;
 mod exchange;
 mod home;
 mod identity;
 mod json;
+mod judge;
 mod known_nodes;
+mod outgoing;
 mod render;
 mod request;
 mod salvage;
 mod stream_type;
+mod streaming;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -55,17 +62,21 @@ mod value;
 
 pub use crate::answer::{Answer, BadAnswer};
 pub use crate::call::CallError;
+pub use crate::channel::{Channel, ChannelError};
 pub use crate::client::{Client, ClientConfig, ConnectError};
 pub use crate::connection::Connection;
 pub use crate::control::{ControlError, Settings};
+pub use crate::ending::Ending;
 pub use crate::home::{Existing, Home, HomeError, write_whole};
 pub use crate::identity::{Identity, IdentityError};
 pub use crate::json::json;
+pub use crate::judge::{Piece, Standing};
 pub use crate::known_nodes::{KnownNode, KnownNodes, KnownNodesError};
 pub use crate::render::{Style, tree, untrusted_tree};
 pub use crate::request::{PrepareError, PreparedRequest, Request};
 pub use crate::salvage::salvage;
 pub use crate::stream_type::{StreamTypeError, read_stream_type};
+pub use crate::streaming::Streaming;
 pub use crate::tls::TlsError;
 pub use crate::token::{Token, TokenError};
 pub use crate::trust::{Trust, TrustedBy, Untrusted};

@@ -74,6 +74,10 @@ impl Request {
         self
     }
 
+    pub(crate) const fn span(&self) -> Duration {
+        self.valid_for
+    }
+
     /// Asks for at least this journal mode.
     #[must_use]
     pub const fn journal(mut self, mode: JournalMode) -> Self {
@@ -126,7 +130,7 @@ impl Request {
         } else {
             chain.append(&origin)?
         };
-        Ok(PreparedRequest { origin, head, message_id, not_after })
+        Ok(PreparedRequest { origin, head, message_id, not_after, audience, sent_before: false })
     }
 }
 
@@ -136,10 +140,12 @@ impl Request {
 /// executed twice.
 #[derive(Clone, Debug)]
 pub struct PreparedRequest {
-    origin: Layer,
-    head: Digest,
-    message_id: [u8; 16],
-    not_after: u64,
+    pub(crate) origin: Layer,
+    pub(crate) head: Digest,
+    pub(crate) message_id: [u8; 16],
+    pub(crate) not_after: u64,
+    pub(crate) audience: PublicKey,
+    pub(crate) sent_before: bool,
 }
 
 impl PreparedRequest {
@@ -161,6 +167,26 @@ impl PreparedRequest {
     /// The time after which the node is not to dispatch it, microseconds since 1970.
     pub const fn not_after(&self) -> u64 {
         self.not_after
+    }
+
+    /// The root key of the node that it is for.
+    pub const fn audience(&self) -> PublicKey {
+        self.audience
+    }
+
+    /// The target, without arguments, as it travels.
+    pub fn target(&self) -> &str {
+        self.origin.text(FieldIndex::TARGET).unwrap_or_default()
+    }
+
+    /// The arguments, as they travel.
+    pub fn args(&self) -> Option<&str> {
+        self.origin.text(FieldIndex::ARGS)
+    }
+
+    /// Whether it comes from bytes that were kept, so that it may have been sent by whoever kept them.
+    pub const fn may_have_been_sent(&self) -> bool {
+        self.sent_before
     }
 }
 

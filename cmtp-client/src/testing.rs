@@ -1,6 +1,8 @@
 //! What this crate's tests share: keys, and whole messages as a node seals them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod streamed;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -11,8 +13,8 @@ use cmtp_codec::{
     Verified,
 };
 use cmtp_spec::{
-    CloseCode, ConnectionKind, EntryFlags, EntryType, FieldIndex, JournalMode, Opcode, Status,
-    Step, StreamType, binding, limits,
+    CloseCode, ConnectionKind, EntryFlags, EntryType, FieldIndex, JournalMode, Status, Step,
+    StreamType, binding, limits,
 };
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, RecvStream, SendStream, ServerConfig};
@@ -20,9 +22,10 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::close;
-use crate::exchange::Received;
 use crate::identity::Identity;
 use crate::request::{PreparedRequest, Request};
+
+pub(crate) use streamed::Streamed;
 
 pub(crate) fn signing_key(seed: u8) -> SigningKey {
     SigningKey::from_seed(&[seed; 32]).unwrap()
@@ -37,6 +40,14 @@ pub(crate) const NOW: u64 = 1_790_000_000_000_000;
 pub(crate) const EXPORTER: Digest = Digest([0xe0; 32]);
 pub(crate) const TOKEN: Digest = Digest([0x70; 32]);
 
+/// What a node sends back: layers, interim seals with the number of layers that each covers, the final seal.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) links: Vec<Link>,
+    pub(crate) interims: Vec<(u32, Seal)>,
+    pub(crate) seal: Seal,
+}
+
 /// An exchange: a read of `0xS:echo`, and what the node makes of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
@@ -50,6 +61,7 @@ pub(crate) struct Sample {
     pub(crate) token: Digest,
     pub(crate) recorded: bool,
     pub(crate) unread: bool,
+    pub(crate) retry_after: Option<u64>,
     /// Without an R0.
     pub(crate) unlogged: bool,
 }
@@ -66,6 +78,7 @@ impl Sample {
             token: TOKEN,
             recorded: false,
             unread: false,
+            retry_after: None,
             unlogged: false,
         }
     }
@@ -103,7 +116,13 @@ impl Sample {
         seal.unlogged = self.unlogged;
         if !self.unlogged {
             let status = self.status;
-            seal.receipt = Some(receipt(&node, request, status, chain.length(), seal.hash));
+            seal.receipt = Some(receipt(
+                &node,
+                request,
+                (EntryType::EXCHANGE, status),
+                chain.length(),
+                seal.hash,
+            ));
         }
         let links = layers.into_iter().map(Link::Layer).collect();
         Received { links, interims: Vec::new(), seal }
@@ -124,17 +143,17 @@ impl Sample {
     }
 
     fn layers(&self, node: &SigningKey) -> Vec<Layer> {
-        let admit = Layer::new(Step::ADMIT, node.public(), NOW + 1, Salt([3; 16]))
-            .with_public(Field::octet(FieldIndex::CONNECTION_KIND, ConnectionKind::DIRECT.0))
-            .with_public(Field::digest(FieldIndex::EXPORTER_DIGEST, self.exporter))
-            .with_public(Field::digest(FieldIndex::TOKEN_DIGEST, self.token))
-            .with_public(Field::digest(FieldIndex::POLICY_DIGEST, Digest::of(b"")));
+        let admit = admit(node, self.exporter, self.token);
         if self.refused {
             let refusal = admit
                 .with_status(self.status)
                 .with_public(Field::bytes(FieldIndex::REMEDY, self.remedy))
                 .with_public(Field::bytes(FieldIndex::DETAIL, "no"));
-            return vec![refusal];
+            let after = |after| Field::number(FieldIndex::RETRY_AFTER, after);
+            return vec![match self.retry_after.map(after) {
+                Some(field) => refusal.with_public(field),
+                None => refusal,
+            }];
         }
         let serve = Layer::new(Step::SERVE, node.public(), NOW + 2, Salt([4; 16]))
             .with_status(self.status)
@@ -144,26 +163,28 @@ impl Sample {
     }
 }
 
+fn admit(node: &SigningKey, exporter: Digest, token: Digest) -> Layer {
+    Layer::new(Step::ADMIT, node.public(), NOW + 1, Salt([3; 16]))
+        .with_public(Field::octet(FieldIndex::CONNECTION_KIND, ConnectionKind::DIRECT.0))
+        .with_public(Field::digest(FieldIndex::EXPORTER_DIGEST, exporter))
+        .with_public(Field::digest(FieldIndex::TOKEN_DIGEST, token))
+        .with_public(Field::digest(FieldIndex::POLICY_DIGEST, Digest::of(b"")))
+}
+
 /// R0 of a commit of one, in mode `none`.
 fn receipt(
     node: &SigningKey,
     request: &Layer,
-    status: Status,
+    (entry_type, status): (EntryType, Status),
     layers: u32,
     seal: Digest,
 ) -> Receipt {
     let time = NOW + 3;
     let message_id = request.fixed(FieldIndex::MESSAGE_ID).unwrap();
-    let entry = Entry {
-        entry_type: EntryType::EXCHANGE,
-        opcode: Opcode::S,
-        flags: EntryFlags(0),
-        status,
-        layers,
-        time,
-        message_id,
-        seal,
-    };
+    let target = Fqmn::parse_target(request.text(FieldIndex::TARGET).unwrap()).unwrap();
+    let opcode = target.opcode();
+    let flags = EntryFlags(0);
+    let entry = Entry { entry_type, opcode, flags, status, layers, time, message_id, seal };
     let statement = Statement {
         log_origin: "test/log".to_owned(),
         first_index: None,
@@ -176,9 +197,9 @@ fn receipt(
     Receipt {
         signature: statement.sign(node),
         statement,
-        entry_type: EntryType::EXCHANGE,
-        opcode: Opcode::S,
-        entry_flags: EntryFlags(0),
+        entry_type,
+        opcode,
+        entry_flags: flags,
         message_id,
         offset: 0,
         path: Vec::new(),
@@ -254,6 +275,26 @@ pub(crate) struct FakeRequest {
     pub(crate) auth: Option<Auth>,
     pub(crate) origin: Layer,
     pub(crate) send: SendStream,
+}
+
+impl FakeRequest {
+    /// The stream's number, as GOAWAY counts.
+    pub(crate) fn id(&self) -> u64 {
+        quinn::VarInt::from(self.send.id()).into_inner()
+    }
+
+    /// Answers, and ends the stream.
+    pub(crate) async fn answer(mut self, sample: &Sample) {
+        self.send.write_all(&sample.frames(&self.origin)).await.unwrap();
+        self.send.finish().unwrap();
+    }
+}
+
+/// Sends frames.
+pub(crate) async fn send(stream: &mut SendStream, frames: &[Frame]) {
+    let mut bytes = BytesMut::new();
+    frames.iter().for_each(|frame| frame.encode(&mut bytes));
+    stream.write_all(&bytes).await.unwrap();
 }
 
 impl FakeConnection {

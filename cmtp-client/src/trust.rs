@@ -87,7 +87,8 @@ impl Trust {
         Ok((keys, by))
     }
 
-    const fn root(&self) -> Option<PublicKey> {
+    /// The root key that is trusted, where the trust names one.
+    pub(crate) const fn root(&self) -> Option<PublicKey> {
         match *self {
             Self::Pinned(root) | Self::Known { root, .. } => Some(root),
             Self::Authorities | Self::FirstUse => None,
