@@ -67,6 +67,12 @@ impl Answer {
         if self.is_recorded() { Retry::Never } else { self.said().retry() }
     }
 
+    /// Whether the same bytes, sent again, could bring nothing else: the request is settled. A refusal after an attempt of
+    /// which nobody knows what came is not.
+    pub fn is_final(&self) -> bool {
+        matches!(self.retry(), Retry::Never | Retry::New) && !self.follows_unknown()
+    }
+
     /// Whether this is the answer recorded for an earlier attempt with the same bytes.
     pub fn is_recorded(&self) -> bool {
         self.replay.message.seal.recorded
@@ -75,8 +81,7 @@ impl Answer {
     /// Whether a write may have had its effect although this is a refusal: the node can't know, or an earlier attempt of
     /// the same request ended without an answer.
     pub fn is_outcome_unknown(&self) -> bool {
-        let unsettled = self.unsettled && !self.is_success() && !self.is_recorded();
-        unsettled || self.said().is_outcome_unknown()
+        self.follows_unknown() || self.said().is_outcome_unknown()
     }
 
     /// What the message proves: only a refusal before a token was accepted is not authentic.
@@ -92,6 +97,10 @@ impl Answer {
     /// The message as it is to be kept, key list and layer hashes in it; [`Message::to_stored`] makes a file of it.
     pub fn to_saved(&self) -> Message {
         self.replay.to_saved()
+    }
+
+    fn follows_unknown(&self) -> bool {
+        self.unsettled && !self.is_success() && !self.is_recorded()
     }
 
     fn said(&self) -> Said<'_> {

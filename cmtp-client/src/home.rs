@@ -77,10 +77,7 @@ pub enum Existing {
 /// # Errors
 /// The file system's; [`io::ErrorKind::AlreadyExists`] with [`Existing::Keep`].
 pub fn write_whole(path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
     // `tempfile` makes files with mode 0600.
     let mut file = tempfile::Builder::new().prefix(".cmtp-").tempfile_in(directory)?;
     file.write_all(bytes)?;
@@ -90,6 +87,18 @@ pub fn write_whole(path: &Path, bytes: &[u8], existing: Existing) -> io::Result<
         Existing::Replace => file.persist(path),
     }
     .map_err(|failed| failed.error)?;
-    // The new name is durable only once the directory is.
+    sync_directory(directory)
+}
+
+/// The directory that a file stands in.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes durable which files a directory has: a new name, or that one is gone.
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }
