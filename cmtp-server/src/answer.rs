@@ -98,7 +98,7 @@ impl<'a> Answering<'a> {
         Duration::from_micros(not_after.saturating_sub(node::now()))
     }
 
-    /// Journals in a route's mode; the caller may have asked for more, never for less.
+    /// [JRN-3] Journals in a route's mode; the caller may have asked for more, never for less.
     pub(crate) fn journal_as(&mut self, route: JournalMode) {
         let asked = self.origin.octet(FieldIndex::JOURNAL).map_or(JournalMode::NONE, JournalMode);
         self.mode = route.max(asked);

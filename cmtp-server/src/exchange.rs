@@ -231,7 +231,7 @@ impl Exchange<'_> {
             self.answer.append_dispatch(&subject, time_left, service.bus_auth())?;
         }
         if let (true, Some(claimed)) = (is_dispatched, &mut claimed) {
-            // The intent is durable before a side effect is dispatched.
+            // [JRN-2] A node MUST NOT give a write to a bus before its intent is journalled.
             let begin = self.answer.record_intent().await?;
             claimed.dispatched(vec![begin]);
         }
@@ -244,7 +244,7 @@ impl Exchange<'_> {
         };
         let calling = tokio::time::timeout(time_left, service.call(&call));
         let reply = if claimed.is_some() {
-            // A reset after the intent never removes the outcome entry.
+            // [JRN-2] A reset afterwards does not remove the outcome.
             calling.await
         } else {
             tokio::select! {
@@ -354,7 +354,7 @@ impl Exchange<'_> {
         self.answer.flush().await
     }
 
-    /// The journal can't take the exchange: says so, under a receipt that promises no more than a signature.
+    /// [JRN-4] The journal can't take the exchange: says so with 507, under a receipt that promises no more than a signature.
     async fn refuse_unrecorded(&mut self, admission: &mut Admission) -> Result<(), Fault> {
         if self.answer.back_to_dispatch() {
             self.answer.refuse_dispatched(&storage_full())?;

@@ -92,6 +92,7 @@ impl Node {
             key,
             report,
         };
+        // [JRN-6] What a crash left open is closed before requests are taken.
         for message in unfinished {
             node.close_message(&message.pieces).await?;
         }
@@ -167,7 +168,7 @@ impl Node {
         }
     }
 
-    /// Journals the refusals that were counted since the last time: one entry for all, and none for none.
+    /// [JRN-9] Journals the refusals that were counted since the last time: one entry for all, and none for none.
     pub async fn summarize(&self) {
         let counts = self.refusals.take();
         if counts.is_empty() {

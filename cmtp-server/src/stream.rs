@@ -47,6 +47,7 @@ pub(crate) async fn serve(
         let next = tokio::select! {
             next = segments.next() => next,
             _stopped = answer.stopped() => break End::Cut,
+            // [QUI-26] When no token of the caller is valid any more, and when the node stops.
             () = token_expired(proved, admitted) => break End::Cut,
             () = node.draining() => break End::Cut,
         };
@@ -57,18 +58,25 @@ pub(crate) async fn serve(
             None => break End::Complete,
         };
         let (bytes, end) = gather(bytes, &mut segments);
+        let mut gone = false;
         for part in cut(bytes) {
             let layer = answer.layer(Step::SEGMENT)?.with_body(node::salt()?, part);
             answer.append(layer)?;
             count += 1;
+            // [QUI-25] Not more than `segment-bytes-max` bytes of segments without an INTERIM.
+            match answer.finish_segment().await {
+                // What was sealed stands in the journal; that the stream ended there must, too.
+                Err(Fault::Gone | Fault::Timeout) => gone = true,
+                sealed => sealed?,
+            }
+            if gone {
+                break;
+            }
         }
-        match answer.finish_segment().await {
-            // What was sealed stands in the journal; that the stream ended there must, too.
-            Err(Fault::Gone) => break End::Cut,
-            sealed => sealed?,
-        }
-        if let Some(end) = end {
-            break end;
+        match end {
+            _ if gone => break End::Cut,
+            Some(end) => break end,
+            None => {}
         }
     };
     let layer = answer.layer(Step::SEGMENT)?;

@@ -53,6 +53,29 @@ impl Node {
         Self { child: Some(child), address, did, data: data.to_owned(), _folder: None, wrapper }
     }
 
+    /// Starts a node whose log, down to every detail, is kept for [`Node::into_log`].
+    ///
+    /// # Panics
+    /// If the node does not come up.
+    pub fn start_logging(config: &str) -> Self {
+        let log = "exec 2>\"$0\"; RUST_LOG=trace exec \"$@\"";
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let file = folder.path().join("log");
+        let wrapper = ["sh", "-c", log, file.to_str().expect("a path is text")];
+        let mut node = Self::start_in(folder.path(), config, &wrapper);
+        node._folder = Some(folder);
+        node
+    }
+
+    /// Waits until the node ends, and gives what it logged.
+    ///
+    /// # Panics
+    /// If its log was not kept.
+    pub fn into_log(mut self) -> String {
+        self.wait();
+        std::fs::read_to_string(self.data.join("log")).expect("the log was kept")
+    }
+
     /// Starts it again after it ended, on the same address.
     ///
     /// # Panics

@@ -49,6 +49,7 @@ async fn what_was_answered_survives_a_power_cut() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_refused_and_resumes_by_itself() {
+    // [JRN-4]
     let volume = Volume::new(24);
     let mut node = Node::start_in(volume.path(), CONFIG, &[]);
     let caller = Caller::new(&node);
@@ -85,6 +86,7 @@ async fn a_full_disk_is_refused_and_resumes_by_itself() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_fails_ends_the_node_and_nothing_is_acknowledged() {
+    // [JRN-5]
     let folder = tempfile::tempdir().unwrap();
     // The 40th fdatasync of the node fails, and with it everything that waits for it.
     let strace = ["strace", "-f", "-qq", "-e", "trace=fdatasync", "-e"];

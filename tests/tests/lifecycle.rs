@@ -54,7 +54,7 @@ async fn what_was_begun_is_answered_and_the_rest_is_told_so() {
 
 #[tokio::test]
 async fn a_stream_is_cut_when_the_node_stops() {
-    // [PRC-5]
+    // [PRC-5] [QUI-26]
     let mut node = Node::start("");
     let wire = Wire::connect(&node).await;
     let token = Forge::new(&node, key().public()).token();
@@ -97,4 +97,66 @@ async fn a_reload_keeps_connections_and_a_bad_file_changes_nothing() {
     write("[names]\nother = \"0xS:echo\"\n");
     while call("0xR:other").await != Status::OK {}
     assert_eq!(call("0xR:name").await, Status::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn strangers_are_counted_and_cost_no_entry_of_their_own() {
+    // [JRN-9] [STA-3]
+    let mut node = Node::start("");
+    let wire = Wire::connect(&node).await;
+    let origin = wire.origin(&key(), "0xS:echo");
+    for _ in 0..20 {
+        let answer = wire.exchange(&[], &origin).await.answer();
+        assert_eq!(answer.status(), Status::IDENTITY_REQUIRED);
+        assert!(answer.replay.message.seal.unlogged);
+    }
+    let mut forged = Forge::new(&node, key().public());
+    forged.seed = [9; 32];
+    let refused = wire.exchange(&[wire.auth(&forged.token(), &key())], &origin).await.answer();
+    assert_eq!(refused.status(), Status::TOKEN_INVALID);
+    node.signal("TERM");
+    assert_eq!(wire.close_code().await, Some(CloseCode::NO_ERROR));
+    assert_eq!(node.wait().code(), Some(0));
+    let entries = cmtp_tests::load::entries(&node);
+    let types: Vec<_> = entries.iter().map(|entry| entry["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["opened", "keys", "config", "summary"]);
+}
+
+#[tokio::test]
+async fn a_stream_is_sealed_piece_by_piece_and_ends_with_its_token() {
+    // [QUI-25] [QUI-26]
+    let node = Node::start("");
+    let wire = Wire::connect(&node).await;
+    let mut short = Forge::new(&node, key().public());
+    let now = cmtp_tests::wire::now() / 1_000_000;
+    short.claims["exp"] = (now + 2).into();
+    let origin = wire.origin(&key(), "0xS:time:ticks");
+    let args = cmtp_codec::Field::bytes(cmtp_spec::FieldIndex::ARGS, "[1000000, 20]");
+    let origin = signed(origin.with_private(salt(), args), &key());
+    let answer = wire.exchange(&[wire.auth(&short.token(), &key())], &origin).await.answer();
+    assert!(answer.last().has(cmtp_spec::LayerFlags::CUT));
+    let message = &answer.replay.message;
+    let segments = message.links.len() - 3;
+    assert!(segments > 5 && message.interims.len() == segments - 1, "{segments} segments");
+}
+
+#[tokio::test]
+async fn the_log_holds_no_secret() {
+    let node = Node::start_logging("");
+    let wire = Wire::connect(&node).await;
+    let token = Forge::new(&node, key().public()).token();
+    let args = cmtp_codec::Field::bytes(cmtp_spec::FieldIndex::ARGS, "[\"secret-argument\"]");
+    let field = cmtp_codec::Field::new("x-secret", "secret-value").unwrap();
+    let origin = wire.origin(&key(), "0xS:echo").with_body(salt(), "secret-body");
+    let origin = origin.with_private(salt(), args).with_private(salt(), field);
+    let answer =
+        wire.exchange(&[wire.auth(&token, &key())], &signed(origin, &key())).await.answer();
+    assert_eq!(answer.status(), Status::OK);
+    node.signal("TERM");
+    wire.close_code().await;
+    let log = node.into_log();
+    assert!(log.contains("answered") && log.contains("0xS:echo"), "{log}");
+    for secret in ["secret-", &token, token.rsplit('.').next().unwrap()] {
+        assert!(!log.contains(secret), "{secret} stands in the log");
+    }
 }

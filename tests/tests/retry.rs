@@ -109,7 +109,7 @@ async fn many_at_once_are_one_write() {
 
 #[tokio::test]
 async fn a_write_that_was_dispatched_when_the_node_died_is_of_unknown_outcome() {
-    // [IDM-2] [PRC-6]
+    // [IDM-2] [PRC-6] [JRN-2] [JRN-6]
     let nats = NatsServer::start();
     let mut node = Node::start(&format!(
         "bus = \"nats={}\"\n[[route]]\ntarget = \"0xSW:orders:*\"\nto = \"nats:orders\"\n",
@@ -174,7 +174,7 @@ async fn a_write_without_effect_frees_its_id() {
 
 #[tokio::test]
 async fn a_caller_may_ask_for_more_than_the_route_has_and_never_less() {
-    // [RCP-3] [RCP-14]
+    // [RCP-3] [RCP-14] [JRN-3]
     let node = Node::start("[journal]\nmode = \"async\"\n");
     let wire = Wire::connect(&node).await;
     let mode = |answer: &Answer| {

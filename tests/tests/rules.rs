@@ -52,7 +52,8 @@ fn citations() -> (BTreeSet<String>, BTreeSet<String>) {
     for name in ["cmtp-codec", "cmtp-client", "cmtp-server"] {
         for file in files(&root().join(name).join("src"), &["rs"]) {
             let text = fs::read_to_string(&file).expect("a source is text");
-            let is_test = file.components().any(|part| part.as_os_str() == "vectors");
+            let is_test = file.ends_with("tests.rs")
+                || file.components().any(|part| part.as_os_str() == "vectors");
             let (live, test) = match text.find("\n#[cfg(test)]") {
                 _ if is_test => ("", text.as_str()),
                 Some(at) => text.split_at(at),

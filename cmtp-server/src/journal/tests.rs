@@ -125,6 +125,7 @@ fn seals(commits: &[(Commit, u64)]) -> Vec<Digest> {
 
 #[test]
 fn what_was_acknowledged_survives_a_power_cut() {
+    // [JRN-1] [JRN-7] [JRN-8]
     let key = key();
     let disk = Disk::new(&key);
     let mut committer = committer(&disk, &key);

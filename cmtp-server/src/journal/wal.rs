@@ -139,7 +139,7 @@ pub(crate) fn scan(file: &Bytes, node: &PublicKey, first: u64) -> Result<Scanned
     Ok(scanned)
 }
 
-/// A torn tail is behind all that was durable: a later commit that says otherwise tells of damage.
+/// [JRN-7] A torn tail is behind all that was durable: a later commit that says otherwise tells of damage.
 fn check_tail(file: &Bytes, at: usize, next: u64) -> Result<(), Damage> {
     let magic = &binding::COMMIT_MAGIC[..];
     for later in (at..file.len()).step_by(ALIGN) {

@@ -51,7 +51,7 @@ impl<F: LogFile> Committer<F> {
         drafts: Vec<(Entry, Option<u64>, Hidden)>,
         now: u64,
     ) -> (Commit, Vec<Receipt>) {
-        // Entry times never decrease, whatever the clock does.
+        // [JRN-8] Entry times MUST NOT decrease, whatever the clock does.
         self.last_time = self.last_time.max(now);
         let first = self.next;
         let piece = |(index, (entry, begin, hidden)): (u64, (Entry, Option<u64>, Hidden))| {
@@ -81,7 +81,7 @@ impl<F: LogFile> Committer<F> {
     pub(crate) fn commit(&mut self, commit: &mut Commit) -> Result<u64, CommitError> {
         let (at, _) = self.wal.append(commit).map_err(CommitError::Write)?;
         self.next += commit.pieces.len() as u64;
-        // Durable before the answer: DESIGN's order, and the point of the journal.
+        // [JRN-1] Not sent before its entry, and the layers under it, are durable.
         if commit.mode == JournalMode::WAL {
             self.wal.sync().map_err(CommitError::Sync)?;
         }
@@ -249,7 +249,7 @@ impl Writer {
         }
     }
 
-    /// After a failed fsync nobody knows what is on the disk: nothing is acknowledged any more.
+    /// [JRN-5] After a failed sync nobody knows what is on the disk: nothing is acknowledged any more.
     fn fail(&self, error: &io::Error) -> JournalError {
         let folder = self.folder.display();
         self.failed.send_if_modified(|failed| {
