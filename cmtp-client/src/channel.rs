@@ -97,6 +97,14 @@ impl Channel {
         Ok(connection)
     }
 
+    /// As [`Channel::connect`], again and again for up to `patience`.
+    ///
+    /// # Errors
+    /// [`ChannelError`] of the last attempt.
+    pub async fn connect_within(&self, patience: Duration) -> Result<Connection, ChannelError> {
+        self.connect_by(clock::now().saturating_add(clock::micros(patience))).await
+    }
+
     /// Calls the node, again where that is safe, until it has an answer that sending the request again would not change.
     ///
     /// # Errors
@@ -151,6 +159,18 @@ impl Channel {
             // [IDM-6] The same origin bytes, on whatever connection.
             self.shared.resent.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Sends a request whose bytes stand, once.
+    ///
+    /// # Errors
+    /// As [`Channel::send`].
+    pub async fn send_once(&self, request: &PreparedRequest) -> Result<Answer, ChannelError> {
+        let sent_before = request.may_have_been_sent();
+        let connection = self.connect().await.map_err(ChannelError::from);
+        let connection = connection.map_err(|error| error.after(sent_before))?;
+        let sent = connection.send(request).await.map_err(ChannelError::from);
+        sent.map_err(|error| error.after(sent_before))
     }
 
     /// Sends a request and reads its answer while it comes. It is sent once: a stream that broke is not resumed.

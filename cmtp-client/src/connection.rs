@@ -1,5 +1,6 @@
 //! A connection to one node: `cmtp-spec/spec/09-quic.md`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -111,6 +112,11 @@ impl Connection {
         self.shared.trusted_by
     }
 
+    /// Where it is.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.shared.quic.remote_address()
+    }
+
     /// What the node said of itself.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
@@ -180,7 +186,7 @@ impl Connection {
         whole_token: bool,
     ) -> Result<Exchange, CallError> {
         let Shared { quic, credentials, limits, .. } = &*self.shared;
-        if clock::now() >= request.not_after() {
+        if request.is_over() {
             return Err(CallError::TooLate);
         }
         let streams = tokio::select! {

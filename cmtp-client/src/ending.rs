@@ -53,6 +53,11 @@ impl Ending {
         if self.judgement.seal.recorded { Retry::Never } else { self.said().retry() }
     }
 
+    /// Whether a write may have had its effect although this is a refusal: the node says that it can't know.
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.said().is_outcome_unknown()
+    }
+
     /// What the message proves: only a refusal before a token was accepted is not authentic.
     pub fn verdict(&self) -> Verdict {
         self.judgement.verdict

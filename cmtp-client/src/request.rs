@@ -169,6 +169,11 @@ impl PreparedRequest {
         self.not_after
     }
 
+    /// Whether that time has come: it is not sent any more.
+    pub fn is_over(&self) -> bool {
+        clock::now() >= self.not_after
+    }
+
     /// The root key of the node that it is for.
     pub const fn audience(&self) -> PublicKey {
         self.audience

@@ -1,21 +1,21 @@
 //! `cmtp call`.
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use cmtp_client::{
-    Answer, CallError, Client, ClientConfig, Existing, Home, Identity, NodeUrl, Request, Token,
-    write_whole,
+    Answer, Channel, Existing, NodeUrl, Pending, PreparedRequest, Request, Streaming, write_whole,
 };
-use cmtp_codec::{Field, Fqmn, PublicKey};
-use cmtp_spec::{Remedy, Status, limits, remedies};
+use cmtp_codec::{Field, Fqmn};
+use cmtp_spec::limits;
 
+use crate::caller::{Caller, CallerArgs, NOTICE_LOSS};
 use crate::connect;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::refusal::{Refusal, failed};
 use crate::{header, terminal};
 
 /// Call a target of a node, verify the answer, and print its body.
@@ -30,6 +30,9 @@ use crate::{header, terminal};
 ///   cmtp call cmtp://127.0.0.1:4433/0xS:time -v
 ///   cmtp call cmtp://node.example/0xS:echo --data hi --save answer.cmtp
 ///   cmtp call cmtp://node.example/0xS:echo --pin did:key:z6Mk… --json
+///   cmtp call cmtp://node.example/0xSW:orders --data @order --pending order.pending --retry 300
+///
+/// A streamed answer is printed as the node seals its parts; Ctrl-C cancels it.
 ///
 /// A node is trusted, in this order: by the DID in the URL; by --pin; because it is known (file
 /// known_nodes in CMTP_HOME); because certificate authorities vouch for it. An unknown node on this
@@ -46,12 +49,8 @@ pub(crate) struct Call {
     /// Words that become the arguments.
     #[arg(value_name = "ARG", allow_negative_numbers = true)]
     words: Vec<String>,
-    /// The token, or @file to read it from; an empty one is none.
-    #[arg(long, env = "CMTP_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// The DID that the node must have: did:key:z6Mk…
-    #[arg(long, value_name = "DID")]
-    pin: Option<PublicKey>,
+    #[command(flatten)]
+    caller: CallerArgs,
     /// The request's body: text, @file, or @- for standard input.
     #[arg(long, value_name = "TEXT")]
     data: Option<String>,
@@ -70,30 +69,55 @@ pub(crate) struct Call {
     /// Seconds for which the request is good.
     #[arg(long, value_name = "SECONDS", default_value_t = limits::SERVICE_DEADLINE)]
     timeout: u64,
+    /// Send the same request again where that is safe, for so many seconds, for which it is then good.
+    #[arg(long, value_name = "SECONDS", conflicts_with = "timeout")]
+    retry: Option<u64>,
+    /// Keep the request in a file until it has its final answer; if the file is there, send what is in it, and nothing new.
+    #[arg(long, value_name = "FILE")]
+    pending: Option<PathBuf>,
 }
 
 impl Call {
     pub(crate) fn run(self) -> Outcome {
-        let request = self.request().map_err(Failure::usage)?;
-        let home = Home::from_env().ok();
-        let caller = self.caller(home.as_ref()).map_err(Failure::usage)?;
+        let target = self.target().map_err(Failure::usage)?;
+        let caller = self.caller.caller().map_err(Failure::usage)?;
+        let pending = self.load_pending(&target, &caller).map_err(Failure::usage)?;
+        let request = self.request(target).map_err(Failure::usage)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("no runtime")?;
-        let answer = runtime.block_on(self.exchange(request, &caller, home.as_ref()))?;
-        self.show(&answer, &caller)
+        runtime.block_on(async {
+            let client = caller.client(self.retry.map(|_| NOTICE_LOSS))?;
+            let patience = self.retry.map(Duration::from_secs);
+            let (pin, home) = (self.caller.pin, caller.home.as_ref());
+            let connecting = connect::connect(client, &self.url, pin, home, patience);
+            let Some(channel) = until_interrupted(connecting).await else {
+                return Ok(Exit::Interrupted);
+            };
+            let channel = channel?;
+            let exchange = self.exchange(&channel, request, pending, &caller);
+            // What is dropped is cancelled, and closing waits until the node was told.
+            let outcome = until_interrupted(exchange).await;
+            channel.close().await;
+            outcome.unwrap_or(Ok(Exit::Interrupted))
+        })
     }
 
-    fn request(&self) -> anyhow::Result<Request> {
-        let mut target = Fqmn::from_sugar(&self.url.path).with_context(|| self.url.path.clone())?;
-        if !self.words.is_empty() {
-            if target.args().is_some() {
-                bail!("the URL has arguments already; give them there or as words, not both");
-            }
-            target = target.with_words(self.words.iter().map(String::as_str))?;
+    fn target(&self) -> anyhow::Result<Fqmn> {
+        let target = Fqmn::from_sugar(&self.url.path).with_context(|| self.url.path.clone())?;
+        if self.words.is_empty() {
+            return Ok(target);
         }
-        let mut request = Request::new(target).valid_for(Duration::from_secs(self.timeout));
+        if target.args().is_some() {
+            bail!("the URL has arguments already; give them there or as words, not both");
+        }
+        Ok(target.with_words(self.words.iter().map(String::as_str))?)
+    }
+
+    fn request(&self, target: Fqmn) -> anyhow::Result<Request> {
+        let good_for = Duration::from_secs(self.retry.unwrap_or(self.timeout));
+        let mut request = Request::new(target).valid_for(good_for);
         if let Some(data) = &self.data {
             request = request.body(match data.strip_prefix('@') {
                 Some("-") => terminal::read_in(BODY_MAX)?,
@@ -104,43 +128,110 @@ impl Call {
         Ok(self.fields.iter().cloned().fold(request, Request::field))
     }
 
-    fn caller(&self, home: Option<&Home>) -> anyhow::Result<Caller> {
-        let kept = home.map(Identity::load).transpose()?.flatten();
-        // `CMTP_TOKEN= cmtp call …` is how a shell calls without the token that it exported.
-        let token = self.token.as_deref().filter(|token| !token.is_empty());
-        let token = token.map(read_token).transpose()?;
-        match kept {
-            Some(identity) => Ok(Caller { identity: Arc::new(identity), token }),
-            None => {
-                let identity = Arc::new(Identity::ephemeral()?);
-                if token.is_some() {
-                    eprintln!(
-                        "cmtp: no identity, so the token can't be used; make one: cmtp id new"
-                    );
-                }
-                Ok(Caller { identity, token: None })
-            }
+    /// The request that was kept, which has to be for what the command line names.
+    fn load_pending(&self, target: &Fqmn, caller: &Caller) -> anyhow::Result<Option<Pending>> {
+        let Some(path) = &self.pending else { return Ok(None) };
+        if !caller.is_kept {
+            bail!("a request that is kept needs an identity that is kept; make one: cmtp id new");
         }
+        let named = || path.display().to_string();
+        let pending = Pending::load(path, &caller.identity).with_context(named)?;
+        let Some(pending) = pending else { return Ok(None) };
+        let kept = pending.request();
+        if kept.is_over() {
+            bail!(
+                "the request that {} holds is too old to be sent, and whether it had its effect is not known: look, \
+                 then remove the file",
+                named()
+            );
+        }
+        if (kept.target(), kept.args()) != (target.target(), target.args()) {
+            let args = kept.args().map(|args| format!(":{args}")).unwrap_or_default();
+            bail!("{} holds a request to another target: {}{args}", named(), kept.target());
+        }
+        eprintln!("cmtp: sending the request that {} holds", named());
+        Ok(Some(pending))
     }
 
     async fn exchange(
         &self,
+        channel: &Channel,
         request: Request,
+        pending: Option<Pending>,
         caller: &Caller,
-        home: Option<&Home>,
-    ) -> Outcome<Answer> {
-        let Caller { identity, token } = caller;
-        let config =
-            ClientConfig { token: token.clone(), ..ClientConfig::new(Arc::clone(identity)) };
-        let client = Arc::new(Client::new(config).map_err(Failure::usage)?);
-        let connection = connect::connect(&client, &self.url, self.pin, home).await?;
-        let answer = connection.call(request).await.map_err(failed);
-        drop(connection);
-        client.close().await;
-        answer
+    ) -> Outcome {
+        let pending = match (pending, &self.pending) {
+            (Some(pending), _) => Some(pending),
+            (None, Some(path)) => {
+                let prepared = channel.prepare(request.clone()).await.map_err(failed)?;
+                let kept = Pending::keep(path, prepared);
+                Some(kept.with_context(|| path.display().to_string())?)
+            }
+            (None, None) => None,
+        };
+        if let Some(pending) = pending {
+            let answer = self.send(channel, pending.request()).await;
+            let answer = answer.inspect_err(|_| self.say_kept())?;
+            let exit = self.show(&answer, caller)?;
+            let path = self.pending.as_deref().unwrap_or(Path::new("")).display().to_string();
+            if !pending.settle(&answer).with_context(|| path)? {
+                self.say_kept();
+            }
+            return Ok(exit);
+        }
+        if self.retry.is_some() {
+            let prepared = channel.prepare(request).await.map_err(failed)?;
+            let answer = self.send(channel, &prepared).await?;
+            return self.show(&answer, caller);
+        }
+        let streaming = channel.open(request).await.map_err(failed)?;
+        self.stream(streaming, caller).await
     }
 
+    /// Sends a request whose bytes stand: once, or as often as `--retry` lets.
+    async fn send(&self, channel: &Channel, request: &PreparedRequest) -> Outcome<Answer> {
+        if self.retry.is_some() {
+            return channel.send(request).await.map_err(failed);
+        }
+        channel.send_once(request).await.map_err(failed)
+    }
+
+    /// Reads an answer while it comes, and prints what is sealed of it.
+    async fn stream(&self, streaming: Streaming, caller: &Caller) -> Outcome {
+        let whole = self.json || self.verbose || self.save.is_some();
+        let mut streaming = if whole { streaming.keeping() } else { streaming };
+        let mut ends_line = true;
+        while let Some(piece) = streaming.next().await.map_err(|error| failed(error.into()))? {
+            if piece.is_sealed() && !self.json {
+                terminal::write_out(&piece.data)?;
+                ends_line = piece.data.ends_with(b"\n");
+            }
+        }
+        if io::stdout().is_terminal() && !ends_line {
+            terminal::write_out(b"\n")?;
+        }
+        let ending = streaming.finish().await.map_err(|error| failed(error.into()))?;
+        let refusal = Refusal::of_ending(&ending);
+        if let Some(answer) = ending.into_answer() {
+            self.keep(&answer)?;
+        }
+        Ok(conclude(refusal, caller))
+    }
+
+    /// Prints a whole answer.
     fn show(&self, answer: &Answer, caller: &Caller) -> Outcome {
+        if let Some(body) = answer.body().filter(|_| !self.json) {
+            terminal::write_out(&body)?;
+            if io::stdout().is_terminal() && !body.ends_with(b"\n") {
+                terminal::write_out(b"\n")?;
+            }
+        }
+        self.keep(answer)?;
+        Ok(conclude(Refusal::of(answer), caller))
+    }
+
+    /// The tree, the file and the JSON, as far as they are asked for.
+    fn keep(&self, answer: &Answer) -> anyhow::Result<()> {
         if self.verbose {
             let style = terminal::style(&io::stderr());
             eprint!("{}", cmtp_client::tree(answer.replay(), style));
@@ -152,106 +243,32 @@ impl Call {
         }
         if self.json {
             terminal::write_line(&format!("{:#}", cmtp_client::json(answer.replay())))?;
-        } else if let Some(body) = answer.body() {
-            terminal::write_out(&body)?;
-            if io::stdout().is_terminal() && !body.ends_with(b"\n") {
-                terminal::write_out(b"\n")?;
-            }
         }
-        if answer.is_success() {
-            return Ok(Exit::Success);
+        Ok(())
+    }
+
+    fn say_kept(&self) {
+        if let Some(path) = &self.pending {
+            let path = path.display();
+            eprintln!("cmtp: the request is kept in {path}; the same command sends it again");
         }
-        let detail = answer.detail().map(terminal::printable);
-        let status = answer.status();
-        match &detail {
-            Some(detail) => eprintln!("{} {status}: {detail}", status.0),
-            None => eprintln!("{} {status}", status.0),
-        }
-        if let Some(advice) = answer.remedy().map(advice) {
-            eprintln!("what to do: {advice}");
-        }
-        if let Some(seconds) = answer.retry_after() {
-            eprintln!("try again after {seconds} s");
-        }
-        if let (Status::TOKEN_INVALID, Some(hint)) = (status, caller.mismatch()) {
-            eprintln!("{hint}");
-        }
-        Ok(Exit::Refused)
     }
 }
 
-/// Who calls, and what is shown.
-struct Caller {
-    identity: Arc<Identity>,
-    token: Option<String>,
-}
-
-impl Caller {
-    /// Says so where the token was granted to somebody else; only a hint, because nothing of a token can be verified here.
-    fn mismatch(&self) -> Option<String> {
-        let subject = Token::new(self.token.as_deref()?).ok()?.unverified_subject()?;
-        let did = self.identity.did().to_string();
-        let subject = terminal::printable(&subject);
-        (subject != did).then(|| {
-            format!(
-                "the token was granted to {subject}, and you are {did}: ask for one for that DID"
-            )
-        })
+/// `None` where Ctrl-C came first, and what was waited for is dropped.
+async fn until_interrupted<T>(work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        // Where the signal can't be waited for it ends the process as it always did.
+        Ok(()) = tokio::signal::ctrl_c() => None,
     }
 }
 
-fn read_token(token: &str) -> anyhow::Result<String> {
-    match token.strip_prefix('@') {
-        Some(path) => {
-            let bytes = terminal::read_file(path, TOKEN_FILE_MAX)?;
-            String::from_utf8(bytes).with_context(|| format!("{path} is no token"))
-        }
-        None => Ok(token.to_owned()),
-    }
+fn conclude(refusal: Option<Refusal>, caller: &Caller) -> Exit {
+    let Some(refusal) = refusal else { return Exit::Success };
+    refusal.show(caller);
+    Exit::Refused
 }
 
-fn failed(error: CallError) -> Failure {
-    let exit = match &error {
-        CallError::Prepare(_) => Exit::Usage,
-        CallError::Bad(_) | CallError::Malformed { .. } => Exit::Invalid,
-        _ => Exit::NoNode,
-    };
-    let unknown = error.is_outcome_unknown() && exit == Exit::NoNode;
-    let error = anyhow::Error::from(error);
-    let error =
-        if unknown { error.context("whether a write had its effect is not known") } else { error };
-    Failure::new(exit, error)
-}
-
-/// What a person does about a remedy.
-fn advice(remedy: &str) -> String {
-    let known = ADVICE.iter().find(|(word, _)| word.0 == remedy);
-    known.map_or_else(|| terminal::printable(remedy), |(_, advice)| (*advice).to_owned())
-}
-
-const ADVICE: [(Remedy, &str); 12] = [
-    (remedies::FIX_REQUEST, "the request is at fault; sending it again changes nothing"),
-    (
-        remedies::CREATE_IDENTITY,
-        "make an identity (cmtp id new), ask the node's operator for a token (cmtpd grant), and show it (--token or \
-         CMTP_TOKEN)",
-    ),
-    (remedies::RENEW_TOKEN, "get a new token from the node's operator, then call again"),
-    (remedies::RESEND_TOKEN, "call again"),
-    (remedies::ASK_ACCESS, "ask the node's operator for a wider grant"),
-    (remedies::USE_WRITE_FORM, "call the write form of the opcode, such as 0xSW for 0xS"),
-    (remedies::USE_AUDIENCE, "call the node that the request was made for"),
-    (remedies::NEW_ID, "check this machine's clock, then call again"),
-    (remedies::WAIT, "wait a while, then call again"),
-    (remedies::SEND_LESS, "send fewer or smaller parts"),
-    (
-        remedies::LOOK_BEFORE_RETRY,
-        "whether there was an effect is not known; look before you call again",
-    ),
-    (remedies::ASK_OPERATOR, "the node or its service is at fault; tell its operator"),
-];
-
-/// The longest token and white space around it.
-const TOKEN_FILE_MAX: u64 = 2 * limits::TOKEN_MAX;
 /// A node says by itself what it takes; this is what is read into memory.
 const BODY_MAX: u64 = 16 * limits::BODY_MAX;

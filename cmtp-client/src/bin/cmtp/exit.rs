@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     Invalid = 4,
     /// Consistent, and nothing ties it to a trusted node.
     NotAuthentic = 5,
+    /// Ctrl-C: 128 and the signal's number, as shells count.
+    Interrupted = 130,
 }
 
 /// Why a command ends with something else than what it was to do.

@@ -1,11 +1,13 @@
 //! `cmtp`: calls CMTP nodes, and judges what they answered.
 
 mod call;
+mod caller;
 mod connect;
 mod exit;
 mod header;
 mod id;
 mod inspect;
+mod refusal;
 mod terminal;
 mod verify;
 
@@ -29,7 +31,7 @@ struct Cmtp {
 
 #[derive(Subcommand)]
 enum Command {
-    Call(call::Call),
+    Call(Box<call::Call>),
     #[command(subcommand)]
     Id(id::Id),
     Inspect(inspect::Inspect),
@@ -53,7 +55,7 @@ First steps:
 
 Environment:
   CMTP_HOME    directory of identity and known nodes [default: ~/.config/cmtp]
-  CMTP_TOKEN   token for `call`
+  CMTP_TOKEN   token for `call` and `bench`
   NO_COLOR     if set, no colours
 
 Exit codes:
@@ -62,7 +64,8 @@ Exit codes:
   2  usage
   3  transport or trust: no connection, or not the node that was meant
   4  verification failed; the layer is named
-  5  consistent, but nothing ties it to a trusted node";
+  5  consistent, but nothing ties it to a trusted node
+  130  stopped by Ctrl-C";
 
 fn main() -> ExitCode {
     let outcome = match Cmtp::parse().command {

@@ -1,0 +1,101 @@
+//! Who calls, what is shown, and which node is meant: what every command that calls a node has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use cmtp_client::{Client, ClientConfig, Home, Identity, Token};
+use cmtp_codec::PublicKey;
+use cmtp_spec::limits;
+
+use crate::exit::{Failure, Outcome};
+use crate::terminal;
+
+/// Who calls whom.
+#[derive(Args)]
+pub(crate) struct CallerArgs {
+    /// The token, or @file to read it from; an empty one is none.
+    #[arg(long, env = "CMTP_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// The DID that the node must have: did:key:z6Mk…
+    #[arg(long, value_name = "DID")]
+    pub(crate) pin: Option<PublicKey>,
+}
+
+impl CallerArgs {
+    /// The identity that is kept, and the token; without an identity one that is made for this time.
+    pub(crate) fn caller(&self) -> anyhow::Result<Caller> {
+        let home = Home::from_env().ok();
+        let kept = home.as_ref().map(Identity::load).transpose()?.flatten();
+        // `CMTP_TOKEN= cmtp call …` is how a shell calls without the token that it exported.
+        let token = self.token.as_deref().filter(|token| !token.is_empty());
+        let token = token.map(read_token).transpose()?;
+        match kept {
+            Some(identity) => {
+                Ok(Caller { home, identity: Arc::new(identity), token, is_kept: true })
+            }
+            None => {
+                let identity = Arc::new(Identity::ephemeral()?);
+                if token.is_some() {
+                    eprintln!(
+                        "cmtp: no identity, so the token can't be used; make one: cmtp id new"
+                    );
+                }
+                Ok(Caller { home, identity, token: None, is_kept: false })
+            }
+        }
+    }
+}
+
+/// Who calls, and what is shown.
+pub(crate) struct Caller {
+    pub(crate) home: Option<Home>,
+    pub(crate) identity: Arc<Identity>,
+    token: Option<String>,
+    /// Whether the identity is there the next time, too.
+    pub(crate) is_kept: bool,
+}
+
+impl Caller {
+    /// A client that notices a node which went away without a word after `idle_timeout`.
+    pub(crate) fn client(&self, idle_timeout: Option<Duration>) -> Outcome<Client> {
+        let config = ClientConfig {
+            token: self.token.clone(),
+            ..ClientConfig::new(Arc::clone(&self.identity))
+        };
+        let config = match idle_timeout {
+            Some(idle_timeout) => ClientConfig { idle_timeout, ..config },
+            None => config,
+        };
+        Client::new(config).map_err(Failure::usage)
+    }
+
+    /// Says so where the token was granted to somebody else; only a hint, because nothing of a token can be verified here.
+    pub(crate) fn mismatch(&self) -> Option<String> {
+        let subject = Token::new(self.token.as_deref()?).ok()?.unverified_subject()?;
+        let did = self.identity.did().to_string();
+        let subject = terminal::printable(&subject);
+        (subject != did).then(|| {
+            format!(
+                "the token was granted to {subject}, and you are {did}: ask for one for that DID"
+            )
+        })
+    }
+}
+
+fn read_token(token: &str) -> anyhow::Result<String> {
+    match token.strip_prefix('@') {
+        Some(path) => {
+            let bytes = terminal::read_file(path, TOKEN_FILE_MAX)?;
+            String::from_utf8(bytes).with_context(|| format!("{path} is no token"))
+        }
+        None => Ok(token.to_owned()),
+    }
+}
+
+/// For who sends again: a node that was killed says nothing, and a third of the patience of a retry is a long wait. Four PINGs
+/// fit.
+pub(crate) const NOTICE_LOSS: Duration = Duration::from_secs(5);
+/// The longest token and white space around it.
+const TOKEN_FILE_MAX: u64 = 2 * limits::TOKEN_MAX;
