@@ -49,7 +49,8 @@ pub(crate) struct Journal {
     is_full: Arc<AtomicBool>,
     node: PublicKey,
     log_origin: String,
-    _lock: File,
+    /// Held until the journal is closed, so that no other node writes to it.
+    lock: Mutex<Option<File>>,
 }
 
 /// A piece to be journalled: what its entry says, and what it hides.
@@ -164,6 +165,7 @@ impl Journal {
             // A thread that panicked said so.
             let _panicked = thread.join();
         }
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     fn submissions(&self) -> std::sync::MutexGuard<'_, Option<Sender<Submission>>> {

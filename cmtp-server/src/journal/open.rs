@@ -225,7 +225,7 @@ impl Journal {
             is_full,
             node,
             log_origin: log_origin(&node),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         };
         Ok((journal, report, walk.into_open()))
     }

@@ -9,12 +9,13 @@ use cmtp_client::{
     Answer, Client, ClientConfig, Connection, Identity, NodeUrl, Request, Style, Trust, tree,
 };
 use cmtp_codec::{
-    Chain, Entry, Fqmn, Invalid, Link, Message, Pattern, PublicKey, Scope, SigningKey, Unverified,
-    Verdict,
+    Chain, Entry, Fqmn, Invalid, Link, Message, Pattern, PublicKey, Receipt, Scope, SigningKey,
+    Unverified, Verdict,
 };
-use cmtp_server::{Bus, Config, Grant, Listener, Node, NodeKey};
+use cmtp_server::{Bus, Config, Grant, JOURNAL, Listener, Node, NodeKey, check_journal};
 use cmtp_spec::Status;
 use futures::StreamExt;
+use tokio::task::JoinHandle;
 
 /// Show the main job: a node, an identity, calls, verification, and what happens to forgeries.
 ///
@@ -41,19 +42,14 @@ async fn demo(nats: Option<String>) -> anyhow::Result<()> {
         println!("A service answers on {url}, subject {SUBJECT}: it takes JSON and says hello.\n");
     }
 
-    let node = Arc::new(Node::open(&config).await?);
-    let did = node.did();
-    let listener = Arc::new(Listener::bind(node, config.listen)?);
-    let address = listener.address()?;
-    let running = tokio::spawn({
-        let listener = Arc::clone(&listener);
-        async move { listener.run().await }
-    });
+    let mut settings = config;
+    let running = Running::start(&settings).await?;
+    let (did, address) = (running.node.did(), running.listener.address()?);
     println!("1  A node listens on {address}. Its key was made just now:\n   {did}\n");
 
     let identity = Arc::new(Identity::ephemeral()?);
     let token = grant(data.path(), identity.did())?;
-    println!("2  An identity was made, and the node grants it reads of State and of names:");
+    println!("2  An identity was made, and the node grants it State, and reads of names:");
     println!(
         "   {}\n   token of {} bytes, useless without the identity's key\n",
         identity.did(),
@@ -104,12 +100,75 @@ async fn demo(nats: Option<String>) -> anyhow::Result<()> {
     println!("9  Another answer put in its place, every hash made anew, sealed by the forger:");
     println!("   all hashes agree, and yet {error}\n");
 
+    let color = Fqmn::parse("0xSW:0x001:color")?;
+    let write = connection.prepare(Request::new(color).body("blue"))?;
+    let written = connection.send(&write).await?;
+    ensure!(written.status() == Status::CREATED, "{}", written.status());
+    println!("10 cmtp call cmtp://{address}/0xSW:0x001:color --data blue");
+    println!(
+        "   201 created, entry {} of the journal, on the disk before the answer left\n",
+        entry(&written)?
+    );
+
+    running.stop().await;
+    settings.listen = address;
+    let running = Running::start(&settings).await?;
+    let connection = client.connect(address, "localhost", Trust::Pinned(did)).await?;
+    let again = connection.send(&write).await?;
+    ensure!(again.replay().message.seal.recorded, "the write was executed twice");
+    ensure!(entry(&again)? == entry(&written)?, "the record names another entry");
+    let read = connection.call(Request::new(Fqmn::parse("0xS:0x001:color")?)).await?;
+    println!(
+        "11 The node was stopped and started again. The same bytes sent again are answered from"
+    );
+    println!("   the record, not executed again; and 0xS:0x001:color reads: {}\n", text(&read)?);
+
+    drop(connection);
     client.close().await;
     nobody.close().await;
-    listener.close().await;
-    running.await?;
+    running.stop().await;
+    let check = check_journal(&settings.data.join(JOURNAL), &did, |_entry| {})?;
+    ensure!(check.faults.is_empty() && check.open == 0, "{check:?}");
+    println!(
+        "12 The journal, replayed: {} entries, {} messages read back;",
+        check.report.entries, check.messages
+    );
+    println!("   every layer, seal and receipt agrees (cmtpd journal check)\n");
     println!("{NEXT}");
     Ok(())
+}
+
+/// A node that answers.
+struct Running {
+    node: Arc<Node>,
+    listener: Arc<Listener>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(config: &Config) -> anyhow::Result<Self> {
+        let node = Arc::new(Node::open(config).await?);
+        let listener = Arc::new(Listener::bind(Arc::clone(&node), config.listen)?);
+        let task = tokio::spawn({
+            let listener = Arc::clone(&listener);
+            async move { listener.run().await }
+        });
+        Ok(Self { node, listener, task })
+    }
+
+    async fn stop(self) {
+        self.listener.drain(Duration::from_secs(1)).await;
+        self.listener.close().await;
+        self.node.close();
+        // It ends with the socket, which the next start needs.
+        let _ended = self.task.await;
+    }
+}
+
+/// The entry that an answer's receipt names.
+fn entry(answer: &Answer) -> anyhow::Result<u64> {
+    let receipt = answer.replay().message.seal.receipt.as_ref();
+    receipt.and_then(Receipt::index).context("the receipt names an entry")
 }
 
 fn config(data: &std::path::Path, nats: Option<&str>) -> anyhow::Result<Config> {
@@ -135,7 +194,8 @@ fn config(data: &std::path::Path, nats: Option<&str>) -> anyhow::Result<Config> 
 fn grant(data: &std::path::Path, to: PublicKey) -> anyhow::Result<String> {
     let read = vec![Pattern::parse("0xS:**")?, Pattern::parse("0xR:**")?];
     let lifetime = Duration::from_secs(300);
-    let grant = Grant { to, scope: Scope::new(read, Vec::new())?, lifetime };
+    let write = vec![Pattern::parse("0xS:**")?];
+    let grant = Grant { to, scope: Scope::new(read, write)?, lifetime };
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     Ok(grant.mint(&NodeKey::load_or_create(data)?, now)?)
 }
