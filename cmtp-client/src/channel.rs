@@ -1,5 +1,7 @@
 //! A connection that comes back: `cmtp-spec/spec/09-quic.md`, `cmtp-spec/spec/14-idempotency.md`.
 
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -204,12 +206,17 @@ impl Channel {
         let mut last = None;
         loop {
             let left = Duration::from_micros(deadline.saturating_sub(clock::now()));
+            if left.is_zero() {
+                return Err(CallError::TooLate.into());
+            }
             let connected = tokio::time::timeout(left, self.connect()).await;
             let error = match connected {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(error)) => error,
                 Err(_elapsed) => {
-                    return Err(last.map_or_else(|| CallError::TooLate.into(), ChannelError::from));
+                    let Shared { host, port, .. } = &*self.shared;
+                    let unanswered = ConnectError::Unanswered { host: host.clone(), port: *port };
+                    return Err(last.unwrap_or(unanswered).into());
                 }
             };
             let wait = pause.next().filter(|&wait| error.is_retryable() && fits(wait, deadline));
@@ -286,14 +293,12 @@ impl Pause {
 }
 
 /// Why a channel has no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ChannelError {
     /// The request can't be made.
-    #[error(transparent)]
-    Prepare(#[from] PrepareError),
+    Prepare(PrepareError),
     /// There is no connection.
-    #[error("{source}")]
     Connect {
         /// Why the last attempt failed.
         source: ConnectError,
@@ -301,7 +306,6 @@ pub enum ChannelError {
         outcome_unknown: bool,
     },
     /// There is no answer.
-    #[error("{source}")]
     Call {
         /// Why the last attempt failed.
         source: CallError,
@@ -338,6 +342,33 @@ impl ChannelError {
             }
         }
         self
+    }
+}
+
+/// Says what the error within says, and stands in its place.
+impl Error for ChannelError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Prepare(error) => error.source(),
+            Self::Connect { source, .. } => source.source(),
+            Self::Call { source, .. } => source.source(),
+        }
+    }
+}
+
+impl fmt::Display for ChannelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prepare(error) => error.fmt(f),
+            Self::Connect { source, .. } => source.fmt(f),
+            Self::Call { source, .. } => source.fmt(f),
+        }
+    }
+}
+
+impl From<PrepareError> for ChannelError {
+    fn from(error: PrepareError) -> Self {
+        Self::Prepare(error)
     }
 }
 

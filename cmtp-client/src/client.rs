@@ -293,6 +293,14 @@ pub enum ConnectError {
         /// The address that was called.
         address: SocketAddr,
     },
+    /// Nobody answered for as long as the caller waited.
+    #[error("nobody answered in time on port {port} of {host}; is the node running there?")]
+    Unanswered {
+        /// The name or address that was called.
+        host: String,
+        /// The UDP port.
+        port: u16,
+    },
     /// The peer does not begin as a node does.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -312,7 +320,8 @@ impl ConnectError {
             | Self::Lookup { .. }
             | Self::NoAddress { .. }
             | Self::Connection(_)
-            | Self::TimedOut { .. } => true,
+            | Self::TimedOut { .. }
+            | Self::Unanswered { .. } => true,
             Self::Control(error) => error.is_retryable(),
             Self::Tls(_) | Self::Address(_) | Self::Untrusted(_) | Self::NoExporter => false,
         }

@@ -1,5 +1,7 @@
 //! `cmtp`: calls CMTP nodes, and judges what they answered.
 
+mod bench;
+mod bench_report;
 mod call;
 mod caller;
 mod connect;
@@ -7,6 +9,7 @@ mod exit;
 mod header;
 mod id;
 mod inspect;
+mod receipts;
 mod refusal;
 mod terminal;
 mod verify;
@@ -31,6 +34,7 @@ struct Cmtp {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(Box<bench::Bench>),
     Call(Box<call::Call>),
     #[command(subcommand)]
     Id(id::Id),
@@ -69,6 +73,7 @@ Exit codes:
 
 fn main() -> ExitCode {
     let outcome = match Cmtp::parse().command {
+        Command::Bench(bench) => bench.run(),
         Command::Call(call) => call.run(),
         Command::Id(id) => id.run(),
         Command::Inspect(inspect) => inspect.run(),
