@@ -394,7 +394,7 @@ async fn next_frame(recv: &mut RecvStream, reader: &mut FrameReader) -> Frame {
 
 /// Takes any certificate: these tests are about what comes after.
 #[derive(Debug)]
-struct AnyCertificate;
+pub struct AnyCertificate;
 
 impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(

@@ -1,0 +1,106 @@
+//! How much memory a node takes for connections that do nothing: `idle CMTPD CONNECTIONS STREAMS`.
+//!
+//! Starts the node, opens the connections from many loopback addresses (a node takes a bounded number from one), and the
+//! streams on each, and prints what the node's resident memory grew by. Not a test: nothing is asserted of a size.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use cmtp_spec::{binding, limits};
+use cmtp_tests::wire::AnyCertificate;
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
+
+/// What is kept open.
+struct Idle {
+    _connection: Connection,
+    _control: RecvStream,
+    _streams: Vec<(SendStream, RecvStream)>,
+}
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [program, connections, streams] = arguments.as_slice() else {
+        panic!("idle CMTPD CONNECTIONS STREAMS");
+    };
+    let count: usize = connections.parse().expect("a number of connections");
+    let streams: usize = streams.parse().expect("a number of streams");
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let mut node = Command::new(program)
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(data.path())
+        .env("RUST_LOG", "warn")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("cmtpd starts");
+    let line = BufReader::new(node.stdout.take().expect("stdout is piped")).lines().next();
+    let line = line.expect("cmtpd says that it listens").expect("its line is text");
+    let address = line.split_whitespace().nth(3).expect("an address").parse().expect("an address");
+    // The first one pays for what all share.
+    let mut idle = open(address, 0, 1, streams).await;
+    let before = resident(node.id());
+    let per_address = usize::try_from(limits::CONNECTIONS_PER_ADDRESS_MAX).unwrap_or(1);
+    let mut opened = 0;
+    while opened < count {
+        let here = (count - opened).min(per_address);
+        idle.extend(open(address, 1 + opened / per_address, here, streams).await);
+        opened += here;
+    }
+    let after = resident(node.id());
+    let each = (after - before) / count as f64;
+    println!("{count} connections with {streams} streams each: {before:.0} KiB before, {after:.0} after, {each:.1} KiB each");
+    drop(idle);
+    let _ended = node.kill();
+    let _ended = node.wait();
+}
+
+/// Opens connections from the loopback address with this number, one after the other.
+async fn open(node: SocketAddr, from: usize, count: usize, streams: usize) -> Vec<Idle> {
+    let source = Ipv4Addr::from(Ipv4Addr::LOCALHOST.to_bits() + u32::try_from(from).expect("few"));
+    let mut endpoint = Endpoint::client((source, 0).into()).expect("a socket");
+    endpoint.set_default_client_config(client_config());
+    let mut idle = Vec::with_capacity(count);
+    for _ in 0..count {
+        let connection = endpoint.connect(node, "cmtp.invalid").expect("a dial").await;
+        let connection = connection.expect("a connection");
+        let mut control = connection.accept_uni().await.expect("the node's control stream");
+        let _first = control.read_chunk(4096, true).await.expect("SETTINGS");
+        let mut held = Vec::with_capacity(streams);
+        for _ in 0..streams {
+            let (mut send, recv) = connection.open_bi().await.expect("a stream");
+            // The first byte of a frame, so that the node knows of the stream.
+            send.write_all(&[2]).await.expect("a byte");
+            held.push((send, recv));
+        }
+        idle.push(Idle { _connection: connection, _control: control, _streams: held });
+    }
+    idle
+}
+
+fn client_config() -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![binding::ALPN.as_bytes().to_vec()];
+    let mut config =
+        ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("QUIC over TLS 1.3")));
+    let mut transport = quinn::TransportConfig::default();
+    transport.keep_alive_interval(Some(std::time::Duration::from_secs(10)));
+    config.transport_config(Arc::new(transport));
+    config
+}
+
+/// Resident memory of a process, KiB.
+fn resident(process: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|size| size.parse().ok()).expect("KiB")
+}
