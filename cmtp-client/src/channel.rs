@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use cmtp_codec::PublicKey;
-use cmtp_spec::Retry;
 use tokio::sync::Mutex;
 
 use crate::answer::Answer;
@@ -16,6 +14,7 @@ use crate::call::CallError;
 use crate::client::{Client, ConnectError};
 use crate::clock;
 use crate::connection::Connection;
+use crate::pause::Pause;
 use crate::request::{PrepareError, PreparedRequest, Request};
 use crate::streaming::Streaming;
 use crate::trust::{Trust, TrustedBy, Untrusted};
@@ -245,53 +244,6 @@ impl Line {
     }
 }
 
-/// How long to wait before the next attempt.
-#[derive(Debug)]
-struct Pause {
-    backoff: ExponentialBackoff,
-    hurried: bool,
-}
-
-impl Pause {
-    fn new() -> Self {
-        let backoff = ExponentialBuilder::new()
-            .with_min_delay(FIRST_PAUSE)
-            .with_max_delay(LONGEST_PAUSE)
-            .with_jitter()
-            .without_max_times();
-        Self { backoff: backoff.build(), hurried: false }
-    }
-
-    fn next(&mut self) -> Option<Duration> {
-        self.backoff.next()
-    }
-
-    /// `None` where the answer stands.
-    fn after_answer(&mut self, answer: &Answer) -> Option<Duration> {
-        match answer.retry() {
-            Retry::Never | Retry::New => None,
-            Retry::Same => self.next(),
-            Retry::Later => {
-                let asked = Duration::from_secs(answer.retry_after().unwrap_or_default());
-                Some(self.next()?.max(asked))
-            }
-        }
-    }
-
-    /// `None` where the error stands.
-    fn after_error(&mut self, error: &CallError) -> Option<Duration> {
-        if !error.is_retryable() {
-            return None;
-        }
-        // [QUI-22] It may be sent again freely on another connection: at once, but not again and again.
-        let at_once = matches!(error, CallError::GoingAway | CallError::NotSent(_));
-        if at_once && !std::mem::replace(&mut self.hurried, true) {
-            return Some(Duration::ZERO);
-        }
-        self.next()
-    }
-}
-
 /// Why a channel has no answer.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -392,11 +344,6 @@ fn deadline(request: &Request) -> u64 {
 fn fits(wait: Duration, deadline: u64) -> bool {
     clock::now().saturating_add(clock::micros(wait)) < deadline
 }
-
-/// A round trip on most networks: a service that is just restarting is back soon, and one that is not loses little.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// Who waits longer than this for a node to come back waits for nothing more precise. Jitter adds up to as much again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]

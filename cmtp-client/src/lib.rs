@@ -47,6 +47,7 @@ mod json;
 mod judge;
 mod known_nodes;
 mod outgoing;
+mod pause;
 mod pending;
 mod render;
 mod request;

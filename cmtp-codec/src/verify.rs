@@ -18,7 +18,7 @@ use crate::trust::Verified;
 /// A message under verification: it takes layers and seals in their order, and each once.
 ///
 /// What came before an interim seal that it took is the sealing node's word from then on, though the message goes on.
-/// Layers are not kept unless [`Verifier::keeping`] asks for it; without that some 24 bytes stay of each.
+/// Layers are not kept unless [`Verifier::keeping`] asks for it; without that six bytes stay of each.
 ///
 /// ```
 /// use cmtp_codec::{KeyList, Message, PublicKey, Unverified, Verified, Verifier};

@@ -95,7 +95,11 @@ impl Call {
             let Some(channel) = until_interrupted(connecting).await else {
                 return Ok(Exit::Interrupted);
             };
-            let channel = channel?;
+            let channel = channel.inspect_err(|_| {
+                if pending.is_some() {
+                    self.say_kept();
+                }
+            })?;
             let exchange = self.exchange(&channel, request, pending, &caller);
             // What is dropped is cancelled, and closing waits until the node was told.
             let outcome = until_interrupted(exchange).await;
