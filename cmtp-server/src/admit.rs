@@ -103,9 +103,11 @@ impl Proved {
 
     /// Gives a connection that has a token the room that only callers get.
     fn widen(&self, limits: &Limits) {
-        if !std::mem::replace(&mut self.state().has_token, true)
-            && limits.connection_window > limits.stranger_window
-        {
+        if std::mem::replace(&mut self.state().has_token, true) {
+            return;
+        }
+        self.connection.set_max_concurrent_bi_streams(window(limits.request_streams));
+        if limits.connection_window > limits.stranger_window {
             self.connection.set_receive_window(window(limits.connection_window));
             self.connection.set_send_window(limits.connection_window);
         }

@@ -75,6 +75,8 @@ limits! {
     idle_timeout: Duration = Duration::from_millis, "idle-timeout-ms", 1..=limits::IDLE_TIMEOUT * 1000;
     /// Request streams that a client may have open at a time.
     request_streams: u64 = u64::from, "request-streams", 1..=limits::REQUEST_STREAMS;
+    /// Request streams that a client may have open at a time before a token was accepted.
+    stranger_streams: u64 = u64::from, "stranger-streams", 1..=limits::STRANGER_STREAMS;
     /// Streams of one connection that ended without an answer taken, beyond those with one.
     stream_resets_max: u64 = u64::from, "stream-resets-max", 0..=limits::STREAM_RESETS_MAX;
     /// Connections of the node.

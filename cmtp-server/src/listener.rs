@@ -195,7 +195,9 @@ fn endpoint_config(key: &NodeKey) -> EndpointConfig {
 fn transport(limits: &Limits) -> TransportConfig {
     let mut transport = TransportConfig::default();
     // [LIM-4] Not more than `request-streams` request streams open at a time.
-    transport.max_concurrent_bidi_streams(window(limits.request_streams));
+    let streams = limits.request_streams.min(limits.stranger_streams);
+    // Widened once a token is accepted, as the windows are.
+    transport.max_concurrent_bidi_streams(window(streams));
     transport.max_concurrent_uni_streams(VarInt::from(CLIENT_UNI_STREAMS));
     transport.max_idle_timeout(IdleTimeout::try_from(limits.idle_timeout).ok());
     transport.stream_receive_window(window(limits.stream_window));

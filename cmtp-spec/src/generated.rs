@@ -400,6 +400,8 @@ pub mod limits {
     pub const CONNECTION_WINDOW: u64 = 1_048_576;
     /// The same before a token was accepted: AUTH and LAYER at their largest fit; all `connections-max` filled are 2 GiB each way, in bytes.
     pub const STRANGER_WINDOW: u64 = 131_072;
+    /// Request streams that a client may have open at a time before a token was accepted: QUIC keeps room for each that is allowed, 6 KiB of a connection for 128, in streams.
+    pub const STRANGER_STREAMS: u64 = 16;
     /// UDP buffers asked of the system in each direction: 4 connection windows, 30 ms at 1 Gbit/s, in bytes.
     pub const SOCKET_BUFFER: u64 = 4_194_304;
     /// Default time for a service to answer, in seconds.
