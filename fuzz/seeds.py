@@ -85,6 +85,15 @@ def chain() -> Iterator[Seed]:
             yield f"{name}-{size}", hashlib.shake_256(data).digest(size)
 
 
+def answer() -> Iterator[Seed]:
+    for name, group, case in cases("message"):
+        if group["type"] == "answer":
+            data = bytes.fromhex(case["origin"] + case["input"])
+            for kind in range(5):
+                # Six bytes say what is changed, and where.
+                yield f"{name}-{kind}", bytes([kind]) + hashlib.sha256(data).digest()[kind:][:5] + data
+
+
 def fqmn() -> Iterator[Seed]:
     for name, group, case in cases("fqmn"):
         if group["type"] == "sugar":
@@ -105,7 +114,7 @@ def stored() -> Iterator[Seed]:
             yield name, MAGIC + bytes.fromhex(case["origin"] + case["input"])
 
 
-TARGETS = {target.__name__: target for target in (message, round_trip, chain, fqmn, stored)}
+TARGETS = {target.__name__: target for target in (message, round_trip, chain, answer, fqmn, stored)}
 
 
 def main() -> int:

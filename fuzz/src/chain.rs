@@ -104,9 +104,9 @@ enum Part {
     Layer(u8),
 }
 
-/// What is done to a file.
+/// What is done to a file or a stream.
 #[derive(Arbitrary, Clone, Copy, Debug)]
-enum Change {
+pub(crate) enum Change {
     Flip { at: u32, bits: u8 },
     Insert { at: u32, byte: u8 },
     Remove { at: u32 },
@@ -245,7 +245,8 @@ impl Part {
 }
 
 impl Change {
-    fn apply(self, file: &[u8]) -> Vec<u8> {
+    /// The bytes, of which there is at least one, with the change.
+    pub(crate) fn apply(self, file: &[u8]) -> Vec<u8> {
         let place = |at: u32| at as usize % file.len();
         let mut changed = file.to_vec();
         match self {

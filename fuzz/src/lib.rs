@@ -3,9 +3,11 @@
 //! Nothing here looks for inputs: `fuzz_targets/` hands them over from libFuzzer, and `tests/tests/fuzz_replay.rs`,
 //! on stable, from the seeds of `seeds.py` and the files of `regressions/`.
 //!
-//! Start from [`message`] (bytes of a stream) or [`stored`] (bytes of a file); [`chain`] makes messages itself.
+//! Start from [`message`] (bytes of a stream), [`answer`] (a whole exchange) or [`stored`] (bytes of a file); [`chain`] makes
+//! messages itself.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod chain;
 mod fqmn;
 mod message;
@@ -13,6 +15,7 @@ mod node;
 mod round_trip;
 mod stored;
 
+pub use crate::answer::answer;
 pub use crate::chain::chain;
 pub use crate::fqmn::fqmn;
 pub use crate::message::message;

@@ -74,7 +74,7 @@ fn withhold(replay: &Verified<cmtp_codec::Replay>) {
 }
 
 /// The message with the hashes, signatures and receipts that it would need; `None` where a core breaks a rule by itself.
-fn reseal(mut message: Message) -> Option<Message> {
+pub(crate) fn reseal(mut message: Message) -> Option<Message> {
     let commit = Commit::default();
     let mut chain = Chain::default();
     let mut interims = message.interims.into_iter().peekable();

@@ -22,6 +22,11 @@ fn chain() {
 }
 
 #[test]
+fn answer() {
+    replay("answer", cmtp_fuzz::answer, 250);
+}
+
+#[test]
 fn fqmn() {
     replay("fqmn", cmtp_fuzz::fqmn, 200);
 }
