@@ -255,6 +255,12 @@ impl Exchange<'_> {
         };
         // [NAT-5] No reply by the deadline is 504.
         let mut reply = reply.unwrap_or_else(|_elapsed| Err(nats::deadline_exceeded()));
+        let streams = matches!(&reply, Ok(Reply { segments: Some(_), .. }));
+        if streams && claimed.is_some() {
+            // A write ends with its commit, which no segment may follow.
+            let detail = "the service's answer to a write can't be a stream";
+            reply = Err(Refusal::new(Status::BAD_SERVICE_ANSWER, detail));
+        }
         if let Ok(Reply { segments: Some(segments), .. }) = &mut reply {
             let segments = std::mem::replace(segments, stream::empty());
             if let Ok(reply) = reply {
@@ -282,9 +288,10 @@ impl Exchange<'_> {
             // [PRC-6] `no-effect` is for what certainly had none: it was not dispatched.
             let layer = self.answer.layer(Step::DISPATCH)?;
             self.answer.append(mark_dispatched(layer, &refusal.without_effect()))?;
-        } else {
-            self.answer.refuse(Step::DISPATCH, &refusal)?;
+            self.answer.finish(EntryType::REFUSAL, EntryFlags::NO_EFFECT).await?;
+            return self.answer.flush().await;
         }
+        self.answer.refuse(Step::DISPATCH, &refusal)?;
         self.answer.finish_refused(true).await
     }
 

@@ -65,7 +65,7 @@ crate::registry! {
         KEYS = 7, "keys", "The node's key list; F is its digest.";
         REDACTED = 8, "redacted", "The content of a message was erased.";
         FORGOTTEN = 9, "forgotten", "Content and cores of a message were erased.";
-        OPENED = 10, "opened", "A log was opened; F is the digest of the last checkpoint of the log it follows.";
+        OPENED = 10, "opened", "A log was opened; F is the digest of its origin, or of the last checkpoint of the log that it follows.";
         SUMMARY = 11, "summary", "Counted refusals before a token was accepted.";
         POLICY = 12, "policy", "The policies in force; F is their digest.";
         REVOKED = 13, "revoked", "A token or persona was revoked.";
