@@ -21,7 +21,8 @@ fn write_on(load: &Arc<Load>, caller: &Arc<Caller>) -> Vec<tokio::task::JoinHand
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_answered_survives_a_power_cut() {
     let cuts: usize = std::env::var("CMTP_POWER_CUTS").map_or(3, |it| it.parse().unwrap());
-    let volume = Volume::new(64);
+    // Room for what the load writes during all the cuts.
+    let volume = Volume::new(384);
     let node = Node::start_in(volume.path(), CONFIG, &[]);
     let load = Arc::new(Load::default());
     let caller = Arc::new(Caller::new(&node));
