@@ -259,6 +259,12 @@ impl FrameReader {
         }
     }
 
+    /// Bytes of the frame that comes next, its header included, once they can be told.
+    pub fn next_length(&self) -> Option<usize> {
+        let header = Header::read(&self.buffer).ok().flatten()?;
+        Some(header.length + header.payload)
+    }
+
     /// Bytes of the stream that were taken so far.
     pub const fn offset(&self) -> u64 {
         self.offset

@@ -134,13 +134,14 @@ impl<'a, 'n> Incoming<'a, 'n> {
             if frame.is_some() {
                 return Ok(frame);
             }
+            self.make_room().await?;
             let ends = self.pace.ends(self.assembler.open_layer().is_some());
             let chunk = timeout_at(ends, self.recv.read_chunk(READ_MAX, true))
                 .await
                 .map_err(|_elapsed| Fault::Timeout)?;
             match chunk {
                 Ok(Some(chunk)) => {
-                    self.make_room(chunk.bytes.len()).await?;
+                    self.pace.received(chunk.bytes.len(), self.limits);
                     self.reader.push_bytes(chunk.bytes);
                 }
                 Ok(None) if self.reader.is_within_frame() => {
@@ -152,18 +153,20 @@ impl<'a, 'n> Incoming<'a, 'n> {
         }
     }
 
-    /// [LIM-10] Waits until there is room for bytes that came; meanwhile the stream is not read on, and QUIC's flow
-    /// control holds its sender.
-    async fn make_room(&mut self, bytes: usize) -> Result<(), Fault> {
+    /// [LIM-10] Waits until there is room for what is kept, and for the frame that is not whole yet; meanwhile the
+    /// stream is not read on, and QUIC's flow control holds its sender.
+    async fn make_room(&mut self) -> Result<(), Fault> {
         let (begun, ends) = (Instant::now(), self.pace.ends(false));
-        let is_body = self.origin.is_some() || self.assembler.open_layer().is_some();
-        let grown = match is_body {
-            true => timeout_at(ends, self.body_memory.grow(bytes)).await,
-            false => timeout_at(ends, self.head_memory.grow(bytes)).await,
+        let frame = self.reader.next_length().unwrap_or_default();
+        let room = if self.origin.is_some() || self.assembler.open_layer().is_some() {
+            let body = usize::try_from(self.body_length).unwrap_or(usize::MAX);
+            timeout_at(ends, self.body_memory.reserve(body.saturating_add(frame))).await
+        } else {
+            // By the whole frame, so that no two heads wait for each other with a half of their own in hand.
+            timeout_at(ends, self.head_memory.reserve(frame)).await
         };
         self.pace.paused(begun.elapsed());
-        self.pace.received(bytes, self.limits);
-        grown.map_err(|_elapsed| Fault::Timeout)
+        room.map_err(|_elapsed| Fault::Timeout)
     }
 }
 
@@ -213,5 +216,6 @@ fn body_too_large(body_max: u64) -> Refusal {
     Refusal::new(Status::BODY_TOO_LARGE, detail)
 }
 
-/// Bytes taken from a stream at a time: a few datagrams' worth, so that one stream does not hold up the others.
+/// Bytes taken from a stream at a time: a few datagrams' worth, so that one stream does not hold up the others. Beyond
+/// what it has room for a stream holds no more than this.
 const READ_MAX: usize = 64 * 1024;

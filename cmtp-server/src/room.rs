@@ -69,12 +69,15 @@ impl Memory {
 }
 
 impl Hold<'_> {
-    /// Takes room for as many more bytes, and waits until there is some.
+    /// Takes room for so many bytes in all, and waits until there is some.
     ///
-    /// One stream never waits for more than there is in all: what it has beyond that is bounded by the limits of frames.
-    pub(crate) async fn grow(&mut self, bytes: usize) {
+    /// One stream never waits for more than there is in all: a body is refused before it comes to that.
+    pub(crate) async fn reserve(&mut self, bytes: usize) {
         let held = self.permit.as_ref().map_or(0, SemaphorePermit::num_permits);
-        let wanted = bytes.min(self.memory.total.saturating_sub(held));
+        let wanted = bytes.min(self.memory.total).saturating_sub(held);
+        if wanted == 0 {
+            return;
+        }
         let Ok(wanted) = u32::try_from(wanted) else { return };
         // The semaphore is never closed.
         let Ok(more) = self.memory.free.acquire_many(wanted).await else { return };
@@ -105,15 +108,17 @@ mod tests {
     fn bytes_are_waited_for_and_given_back() {
         let memory = Memory::new(100);
         let (mut first, mut second) = (memory.hold(), memory.hold());
-        assert!(first.grow(80).now_or_never().is_some());
-        assert!(second.grow(30).now_or_never().is_none());
-        assert!(second.grow(20).now_or_never().is_some());
+        assert!(first.reserve(80).now_or_never().is_some());
+        assert!(second.reserve(30).now_or_never().is_none());
+        assert!(second.reserve(20).now_or_never().is_some());
         first.clear();
-        assert!(second.grow(30).now_or_never().is_some());
+        // So many in all, not so many more; and what it holds already is enough for fewer.
+        assert!(second.reserve(50).now_or_never().is_some());
+        assert!(second.reserve(10).now_or_never().is_some());
+        assert!(first.reserve(50).now_or_never().is_some());
+        drop(first);
         // More than there is in all is not waited for.
-        assert!(second.grow(1000).now_or_never().is_some());
-        drop(second);
-        assert!(first.grow(100).now_or_never().is_some());
+        assert!(second.reserve(1000).now_or_never().is_some());
     }
 
     #[test]
