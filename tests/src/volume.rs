@@ -33,14 +33,13 @@ impl Volume {
         &self.mount
     }
 
-    /// What its disk holds now, without what is in memory only.
+    /// What its disk holds now, without what is in memory only; not mounted yet.
     ///
     /// # Panics
     /// If there is no room for it.
     pub fn copy(&self) -> Self {
         let copy = Self::empty();
         fs::copy(self.image(), copy.image()).expect("a copy of the image");
-        copy.mount();
         copy
     }
 
@@ -51,7 +50,11 @@ impl Volume {
         Self { folder, mount }
     }
 
-    fn mount(&self) {
+    /// Mounts a copy.
+    ///
+    /// # Panics
+    /// Without root or loop devices.
+    pub fn mount(&self) {
         run(Command::new("mount").args(["-o", "loop"]).arg(self.image()).arg(&self.mount));
     }
 

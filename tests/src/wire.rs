@@ -15,7 +15,7 @@ use cmtp_spec::{
 };
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
+use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream, TransportConfig};
 use serde_json::{Value, json};
 
 use crate::Node;
@@ -79,7 +79,27 @@ impl Wire {
     /// # Panics
     /// If the node does not do what chapter 9 says.
     pub async fn connect(node: &Node) -> Self {
-        let (endpoint, connection) = dial(node, binding::ALPN).await.expect("a connection");
+        let dialled = dial(node, binding::ALPN).await;
+        let (endpoint, connection) = dialled.expect("a connection");
+        Self::over(endpoint, connection).await
+    }
+
+    /// Connects to an address with QUIC parameters of its own.
+    ///
+    /// # Errors
+    /// What ended the handshake.
+    ///
+    /// # Panics
+    /// If the node does not do what chapter 9 says.
+    pub async fn connect_to(
+        address: SocketAddr,
+        transport: TransportConfig,
+    ) -> Result<Self, quinn::ConnectionError> {
+        let (endpoint, connection) = dial_with(address, &[binding::ALPN], transport).await?;
+        Ok(Self::over(endpoint, connection).await)
+    }
+
+    async fn over(endpoint: Endpoint, connection: Connection) -> Self {
         let mut exporter = [0; 32];
         connection
             .export_keying_material(&mut exporter, binding::EXPORTER_LABEL_AUTH.as_bytes(), &[])
@@ -125,17 +145,7 @@ impl Wire {
 
     /// A good origin for `target`, not signed.
     pub fn origin(&self, key: &SigningKey, target: &str) -> Layer {
-        let now = now();
-        let mut id = [0; 16];
-        aws_lc_rs::rand::fill(&mut id).expect("randomness");
-        id[..6].copy_from_slice(&(now / 1000).to_be_bytes()[2..]);
-        id[6] = id[6] & 0x0f | 0x70;
-        id[8] = id[8] & 0x3f | 0x80;
-        Layer::new(Step::ORIGIN, key.public(), now, salt())
-            .with_public(Field::bytes(FieldIndex::MESSAGE_ID, id.to_vec()))
-            .with_public(Field::key(FieldIndex::AUDIENCE, self.root()))
-            .with_public(Field::bytes(FieldIndex::TARGET, target.to_owned()))
-            .with_public(Field::number(FieldIndex::NOT_AFTER, now + 20_000_000))
+        origin(self.root(), key, target)
     }
 
     /// Sends frames and the end of the stream, and reads how it ends.
@@ -263,6 +273,24 @@ impl Ending {
     }
 }
 
+/// A good origin for `target` at the node whose root key is `audience`, not signed.
+///
+/// # Panics
+/// If there is no randomness.
+pub fn origin(audience: PublicKey, key: &SigningKey, target: &str) -> Layer {
+    let now = now();
+    let mut id = [0; 16];
+    aws_lc_rs::rand::fill(&mut id).expect("randomness");
+    id[..6].copy_from_slice(&(now / 1000).to_be_bytes()[2..]);
+    id[6] = id[6] & 0x0f | 0x70;
+    id[8] = id[8] & 0x3f | 0x80;
+    Layer::new(Step::ORIGIN, key.public(), now, salt())
+        .with_public(Field::bytes(FieldIndex::MESSAGE_ID, id.to_vec()))
+        .with_public(Field::key(FieldIndex::AUDIENCE, audience))
+        .with_public(Field::bytes(FieldIndex::TARGET, target.to_owned()))
+        .with_public(Field::number(FieldIndex::NOT_AFTER, now + 20_000_000))
+}
+
 /// Dials the node with any ALPN and without looking at the certificate.
 ///
 /// # Errors
@@ -274,6 +302,22 @@ pub async fn dial(
     node: &Node,
     alpn: &str,
 ) -> Result<(Endpoint, Connection), quinn::ConnectionError> {
+    let address = node.address.parse().expect("an address");
+    dial_with(address, &[alpn], TransportConfig::default()).await
+}
+
+/// The same with an address, any number of ALPNs and QUIC parameters.
+///
+/// # Errors
+/// What ended the handshake.
+///
+/// # Panics
+/// If the client can't be set up.
+pub async fn dial_with(
+    address: SocketAddr,
+    alpns: &[&str],
+    transport: TransportConfig,
+) -> Result<(Endpoint, Connection), quinn::ConnectionError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -281,12 +325,13 @@ pub async fn dial(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate))
         .with_no_client_auth();
-    tls.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    tls.alpn_protocols = alpns.iter().map(|alpn| alpn.as_bytes().to_vec()).collect();
     tls.enable_early_data = true;
-    let config = QuicClientConfig::try_from(tls).expect("QUIC over TLS 1.3");
+    let tls = QuicClientConfig::try_from(tls).expect("QUIC over TLS 1.3");
+    let mut config = ClientConfig::new(Arc::new(tls));
+    config.transport_config(Arc::new(transport));
     let mut endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a socket");
-    endpoint.set_default_client_config(ClientConfig::new(Arc::new(config)));
-    let address = node.address.parse().expect("an address");
+    endpoint.set_default_client_config(config);
     let connection = endpoint.connect(address, "cmtp.invalid").expect("a dial").await?;
     Ok((endpoint, connection))
 }
