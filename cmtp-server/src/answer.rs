@@ -31,6 +31,7 @@ pub(crate) struct Answering<'a> {
     origin_hash: Digest,
     /// Frames that were not sent yet. The origin's are not among them.
     unsent: BytesMut,
+    has_sent: bool,
     mode: JournalMode,
     pieces: Vec<u64>,
     after_origin: Growing,
@@ -76,6 +77,7 @@ impl<'a> Answering<'a> {
             state,
             origin_hash,
             unsent: BytesMut::new(),
+            has_sent: false,
             mode: live.journal_mode.max(asked),
             pieces: Vec::new(),
             after_dispatch: None,
@@ -187,6 +189,11 @@ impl<'a> Answering<'a> {
         self.append(mark_dispatched(layer, refusal))
     }
 
+    /// Whether the caller may have something of the answer already, which can't be taken back.
+    pub(crate) const fn has_sent(&self) -> bool {
+        self.has_sent
+    }
+
     /// Forgets what came after the dispatch layer of a journalled intent; `false` where there is none.
     pub(crate) fn back_to_dispatch(&mut self) -> bool {
         let Some(state) = self.after_dispatch.take() else { return false };
@@ -290,6 +297,7 @@ impl<'a> Answering<'a> {
 
     /// Sends what is ready.
     pub(crate) async fn flush(&mut self) -> Result<(), Fault> {
+        self.has_sent = true;
         let ready = self.unsent.split().freeze();
         // Where the caller stopped taking the answer, what was promised stands in the journal.
         outgoing::write(self.send, ready, self.node.limits.answer_timeout).await

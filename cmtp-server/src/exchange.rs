@@ -363,6 +363,10 @@ impl Exchange<'_> {
 
     /// [JRN-4] The journal can't take the exchange: says so with 507, under a receipt that promises no more than a signature.
     async fn refuse_unrecorded(&mut self, admission: &mut Admission) -> Result<(), Fault> {
+        // A stream that has begun can't be refused any more; it is closed in the journal at the next start.
+        if self.answer.has_sent() {
+            return Err(Fault::Journal(JournalError::Full));
+        }
         if self.answer.back_to_dispatch() {
             self.answer.refuse_dispatched(&storage_full())?;
         } else {
