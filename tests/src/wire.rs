@@ -318,6 +318,17 @@ pub async fn dial_with(
     alpns: &[&str],
     transport: TransportConfig,
 ) -> Result<(Endpoint, Connection), quinn::ConnectionError> {
+    let mut endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a socket");
+    endpoint.set_default_client_config(client_config(alpns, transport));
+    let connection = endpoint.connect(address, "cmtp.invalid").expect("a dial").await?;
+    Ok((endpoint, connection))
+}
+
+/// QUIC as a client speaks it that takes any certificate.
+///
+/// # Panics
+/// If TLS can't be set up.
+pub fn client_config(alpns: &[&str], transport: TransportConfig) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -330,10 +341,7 @@ pub async fn dial_with(
     let tls = QuicClientConfig::try_from(tls).expect("QUIC over TLS 1.3");
     let mut config = ClientConfig::new(Arc::new(tls));
     config.transport_config(Arc::new(transport));
-    let mut endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a socket");
-    endpoint.set_default_client_config(config);
-    let connection = endpoint.connect(address, "cmtp.invalid").expect("a dial").await?;
-    Ok((endpoint, connection))
+    config
 }
 
 /// The node's own key, from its data directory: with it a test makes tokens that no node would.
@@ -439,7 +447,7 @@ async fn next_frame(recv: &mut RecvStream, reader: &mut FrameReader) -> Frame {
 
 /// Takes any certificate: these tests are about what comes after.
 #[derive(Debug)]
-pub struct AnyCertificate;
+struct AnyCertificate;
 
 impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(

@@ -8,15 +8,14 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use cmtp_client::{Identity, Request};
 use cmtp_codec::{Auth, Digest, Fqmn, Frame, PublicKey, SigningKey};
 use cmtp_spec::{binding, limits, uses};
-use cmtp_tests::wire::{AnyCertificate, now};
-use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
+use cmtp_tests::wire::{client_config, now};
+use quinn::{Connection, Endpoint, RecvStream, SendStream, TransportConfig};
 
 /// Who opens streams: a node allows strangers a few only.
 struct Caller {
@@ -82,7 +81,10 @@ async fn open(
 ) -> Vec<Idle> {
     let source = Ipv4Addr::from(Ipv4Addr::LOCALHOST.to_bits() + u32::try_from(from).expect("few"));
     let mut endpoint = Endpoint::client((source, 0).into()).expect("a socket");
-    endpoint.set_default_client_config(client_config());
+    let mut transport = TransportConfig::default();
+    // Often enough that no connection ends before the last is open.
+    transport.keep_alive_interval(Some(Duration::from_secs(limits::IDLE_TIMEOUT / 3)));
+    endpoint.set_default_client_config(client_config(&[binding::ALPN], transport));
     let mut idle = Vec::with_capacity(count);
     for _ in 0..count {
         let connection = endpoint.connect(node, "cmtp.invalid").expect("a dial").await;
@@ -137,23 +139,6 @@ impl Caller {
         send.finish().expect("a stream that is open");
         recv.read_to_end(1 << 16).await.expect("an answer");
     }
-}
-
-fn client_config() -> ClientConfig {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("TLS 1.3")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![binding::ALPN.as_bytes().to_vec()];
-    let mut config =
-        ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("QUIC over TLS 1.3")));
-    let mut transport = quinn::TransportConfig::default();
-    transport.keep_alive_interval(Some(std::time::Duration::from_secs(10)));
-    config.transport_config(Arc::new(transport));
-    config
 }
 
 /// Resident memory of a process, KiB.
