@@ -209,6 +209,19 @@ impl Admission {
         }
     }
 
+    /// Judges by the clock again, which went on while the body came.
+    pub(crate) fn judge_again(&mut self, node: &Node, origin: &Layer, now: u64) {
+        let Ok(admitted) = &self.outcome else { return };
+        if !admitted.token.is_valid_at(now) {
+            // [QUI-13] Expiry is checked at each request, and this one begins only now.
+            // [ADM-11] A 401 is a refusal without a token, whenever it comes.
+            self.token_accepted = false;
+            self.refuse(refuse_token(node, Reason::OutsideTimes));
+        } else if let Err(refusal) = check_times(origin, now) {
+            self.refuse(refusal);
+        }
+    }
+
     /// Takes a place among the requests in flight for one that may go on, or refuses it.
     pub(crate) fn take_place(&mut self, share: &mut Share<'_>) {
         // [LIM-9] Not more than `in-flight-max` at a time; the next is refused with 503 and `retry-after`.

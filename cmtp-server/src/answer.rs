@@ -310,8 +310,10 @@ impl<'a> Answering<'a> {
         seal: Digest,
     ) -> Result<Recorded, Fault> {
         let (cores, content) = (&self.state.cores, &self.state.unrecorded);
+        // [JRN-2] An intent that was lost could not keep a write from being executed again.
+        let mode = if entry_type == EntryType::INTENT { JournalMode::WAL } else { self.mode };
         let draft = Draft {
-            mode: self.mode,
+            mode,
             entry_type,
             opcode: self.opcode(),
             flags,
@@ -324,8 +326,9 @@ impl<'a> Answering<'a> {
         };
         let recorded = self.node.journal.record(draft).await?;
         self.pieces.push(recorded.index);
-        self.state.unrecorded.clear();
-        self.state.cores.clear();
+        // Not cleared, which would keep the room of the largest body.
+        self.state.unrecorded = BytesMut::new();
+        self.state.cores = BytesMut::new();
         Ok(recorded)
     }
 

@@ -211,6 +211,9 @@ impl RouteConfig {
         let (spelled, serves_writes) = read_spelling(&entry.target);
         let target = Pattern::parse(&spelled)
             .map_err(|error| ConfigError::Target { target: entry.target.clone(), error })?;
+        if entry.to == "local:state" && !spelled.starts_with("0xS:") {
+            return Err(ConfigError::State { target: entry.target });
+        }
         let to = match entry.to.split_once(':') {
             Some(("local", service)) => Destination::Local(service.to_owned()),
             Some(("nats", subject)) => {
@@ -290,6 +293,14 @@ pub enum ConfigError {
         target: String,
         /// What is wrong with it.
         error: PatternError,
+    },
+    /// State under another opcode than its own, from which it could not be rebuilt.
+    #[error(
+        "route target {target:?}: local:state keeps what is written by 0xSW and read by 0xS only"
+    )]
+    State {
+        /// The pattern.
+        target: String,
     },
     /// A route's subject.
     #[error("route subject {subject:?}: {error}")]
@@ -454,6 +465,7 @@ mod tests {
             ("[names]\na = \"0xZ:b\"", "names.\"a\""),
             ("[[route]]\ntarget = \"0xS:**\"\nto = \"http:x\"", "http:x"),
             ("[[route]]\ntarget = \"0xS:**\"\nto = \"nats:$SYS.x\"", "$SYS.x"),
+            ("[[route]]\ntarget = \"0xAW:box:*\"\nto = \"local:state\"", "0xAW:box:*"),
             // [NAT-3]
             (
                 "[[route]]\ntarget = \"0xS:**\"\nto = \"nats:x\"\nheaders = [\"nats-msg-id\"]",

@@ -36,10 +36,7 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
     let mut next = 0;
     loop {
         let (send, recv) = tokio::select! {
-            accepted = connection.accept_bi() => match accepted {
-                Ok(streams) => streams,
-                Err(_over) => break,
-            },
+            biased;
             () = node.draining(), if first_refused.is_none() => {
                 first_refused = Some(next);
                 // [QUI-22] GOAWAY carries the id of the first request stream that the node will not process.
@@ -48,6 +45,10 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
                 }
                 continue;
             }
+            accepted = connection.accept_bi() => match accepted {
+                Ok(streams) => streams,
+                Err(_over) => break,
+            },
         };
         let id = u64::from(VarInt::from(send.id()));
         if first_refused.is_some_and(|first| id >= first) {

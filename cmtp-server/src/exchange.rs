@@ -71,12 +71,15 @@ async fn answer<'n>(
             origin
         }
     };
+    // The body took its time: what held when the head came has to hold now.
+    admission.judge_again(node, &origin, node::now());
     admission.take_place(share);
     let begun = Instant::now();
     let mut exchange = Exchange {
         node,
         live: &live,
         proved,
+        share,
         answer: Answering::begin(node, &live, send, origin)?,
     };
     let claimed = match exchange.claim(&admission).await {
@@ -103,10 +106,11 @@ async fn answer<'n>(
 }
 
 /// A request that is being answered.
-struct Exchange<'a> {
+struct Exchange<'a, 'n> {
     node: &'a Arc<Node>,
     live: &'a Live,
     proved: &'a Proved,
+    share: &'a mut Share<'n>,
     answer: Answering<'a>,
 }
 
@@ -118,7 +122,7 @@ enum Taken {
     Refused(Refusal),
 }
 
-impl Exchange<'_> {
+impl Exchange<'_, '_> {
     /// Takes the id of an admitted write.
     async fn claim(&self, admission: &Admission) -> Taken {
         let Ok(admitted) = &admission.outcome else { return Taken::NoWrite };
@@ -268,6 +272,10 @@ impl Exchange<'_> {
             }
             return stream::serve(&mut self.answer, self.node, self.proved, admitted, segments)
                 .await;
+        }
+        if let Ok(Reply { body: Some(body), .. }) = &reply {
+            // [LIM-10] Not more than `answer-memory-max` bytes of answers.
+            self.share.answer.reserve(body.len()).await;
         }
         match claimed {
             None => {

@@ -141,7 +141,8 @@ impl Journal {
         let mut failed = self.failed.clone();
         match failed.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().unwrap_or_default(),
-            // The writer ended in order, so it can't fail any more.
+            // A writer that ends before it was told to has panicked.
+            Err(_ended) if self.submissions().is_some() => "its writer ended".to_owned(),
             Err(_ended) => std::future::pending().await,
         }
     }

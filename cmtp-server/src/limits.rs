@@ -91,6 +91,8 @@ limits! {
     in_flight_max: u64 = u64::from, "in-flight-max", 1..=limits::IN_FLIGHT_MAX;
     /// Request bodies held in memory, bytes.
     body_memory_max: u64 = u64::from, "body-memory-max", 1..=limits::BODY_MEMORY_MAX;
+    /// Bodies of answers that are made ready or under way, bytes.
+    answer_memory_max: u64 = u64::from, "answer-memory-max", 1..=limits::ANSWER_MEMORY_MAX;
     /// Unfinished request heads of one connection held in memory, bytes; AUTH and LAYER at their largest must fit.
     head_memory_max: u64 = u64::from, "head-memory-max", 131_072..=limits::HEAD_MEMORY_MAX;
     /// Largest body taken from a caller or a service, bytes.

@@ -9,6 +9,7 @@ use crate::limits::Limits;
 pub(crate) struct Room {
     in_flight: Semaphore,
     bodies: Memory,
+    answers: Memory,
 }
 
 /// What one request holds of it, given back when it is dropped.
@@ -16,6 +17,8 @@ pub(crate) struct Room {
 pub(crate) struct Share<'a> {
     room: &'a Room,
     pub(crate) body: Hold<'a>,
+    /// Apart from the request's, so that nobody waits for one and holds the other.
+    pub(crate) answer: Hold<'a>,
     place: Option<SemaphorePermit<'a>>,
 }
 
@@ -38,12 +41,13 @@ impl Room {
         Self {
             in_flight: Semaphore::new(count(limits.in_flight_max)),
             bodies: Memory::new(limits.body_memory_max),
+            answers: Memory::new(limits.answer_memory_max),
         }
     }
 
     /// Nothing yet, for a request that begins.
     pub(crate) const fn share(&self) -> Share<'_> {
-        Share { room: self, body: self.bodies.hold(), place: None }
+        Share { room: self, body: self.bodies.hold(), answer: self.answers.hold(), place: None }
     }
 }
 

@@ -203,9 +203,15 @@ impl Known {
         }
     }
 
+    /// A write that is being executed is known until it is over, whatever the clock says.
+    fn is_running(&self, id: &Id) -> bool {
+        self.writes.get(id).is_some_and(|write| matches!(write.state, State::Running(_)))
+    }
+
     fn forget_before(&mut self, now: u64) {
         while let Some(&(expiry, caller, message_id)) = self.expiries.first()
             && expiry < now
+            && !self.is_running(&(caller, message_id))
         {
             self.remove(&(caller, message_id));
         }

@@ -392,6 +392,8 @@ pub mod limits {
     pub const IN_FLIGHT_MAX: u64 = 4_096;
     /// Request bodies that a node holds; 16 of the largest, in bytes.
     pub const BODY_MEMORY_MAX: u64 = 268_435_456;
+    /// Bodies of answers that a node makes ready or has under way; 16 of the largest, in bytes.
+    pub const ANSWER_MEMORY_MAX: u64 = 268_435_456;
     /// Of requests of one connection whose origin's LAYER is not whole; 4 of the largest, and 1 KiB on each of 256 streams, in bytes.
     pub const HEAD_MEMORY_MAX: u64 = 262_144;
     /// QUIC receive window of a stream: 16 BODY frames, 2.6 MB/s at a round trip of 100 ms, in bytes.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
@@ -239,7 +240,10 @@ fn cut(file: &File, scanned: &wal::Scanned, segment_bytes: u64) -> io::Result<u6
         wal::allocate(file, size)?;
         file.sync_all()?;
     }
-    // What was read may have stood in memory only, and is built upon from here.
+    // What was read may have stood in memory only, and after a failed sync the system takes it for written: it is
+    // written again, because it is built upon from here.
+    let at = scanned.end - scanned.last.len() as u64;
+    file.write_all_at(&scanned.last, at)?;
     file.sync_data()?;
     Ok(size)
 }

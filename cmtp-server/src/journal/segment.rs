@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use cmtp_codec::{Entry, PublicKey};
@@ -61,50 +61,48 @@ fn write_file(
     written
 }
 
-/// The three files, open for reading.
-#[derive(Debug)]
+/// The three files. They are opened to be read: there are more of them than a process may have open.
+#[derive(Clone, Debug)]
 pub(crate) struct Segment {
-    entries: File,
-    keys: File,
-    records: File,
+    folder: PathBuf,
     first: u64,
 }
 
 impl Segment {
     /// Opens the files that begin with the entry `first`.
     pub(crate) fn open(folder: &Path, node: &PublicKey, first: u64) -> io::Result<Self> {
-        let open = |extension| File::open(wal::path(folder, first, extension));
-        let segment =
-            Self { entries: open(ENTRIES)?, keys: open(KEYS)?, records: open(RECORDS)?, first };
+        let segment = Self { folder: folder.to_owned(), first };
         let mut head = [0; HEADER];
-        segment.records.read_exact_at(&mut head, 0)?;
+        segment.file(RECORDS)?.read_exact_at(&mut head, 0)?;
         if head == wal::header(node, first) { Ok(segment) } else { Err(damaged("header")) }
     }
 
     /// The commit whose record begins at `at`, and where the next one would.
     pub(crate) fn read(&self, at: u64) -> io::Result<(Commit, u64)> {
+        let records = self.file(RECORDS)?;
         let mut prefix = [0; PREFIX];
-        self.records.read_exact_at(&mut prefix, at)?;
+        records.read_exact_at(&mut prefix, at)?;
         let length = u32::from_be_bytes([prefix[12], prefix[13], prefix[14], prefix[15]]);
         let size = PREFIX as u64 + u64::from(length);
         // A length beyond the file is damage, and no reason to make room for it.
-        if at + size > self.records.metadata()?.len() {
+        if at + size > records.metadata()?.len() {
             return Err(damaged("length"));
         }
         let mut record = vec![0; usize::try_from(size).unwrap_or(0)];
-        self.records.read_exact_at(&mut record, at)?;
+        records.read_exact_at(&mut record, at)?;
         let Framed::Whole { start, end } = framed(&record, 0) else {
             return Err(damaged("commit"));
         };
         let body = Bytes::from(record).slice(start..end);
         let (bare, count) = Commit::decode_bare(body.clone()).ok_or_else(|| damaged("head"))?;
         let offset = bare.first.checked_sub(self.first).ok_or_else(|| damaged("order"))?;
-        let slots = |file: &File, length: usize| {
+        let slots = |extension: &str, length: usize| {
             let mut slots = vec![0; count.saturating_mul(length)];
-            file.read_exact_at(&mut slots, offset.saturating_mul(length as u64)).map(|()| slots)
+            self.file(extension)?
+                .read_exact_at(&mut slots, offset.saturating_mul(length as u64))
+                .map(|()| slots)
         };
-        let (entries, keys) =
-            (slots(&self.entries, Entry::LENGTH)?, slots(&self.keys, PieceKeys::LENGTH)?);
+        let (entries, keys) = (slots(ENTRIES, Entry::LENGTH)?, slots(KEYS, PieceKeys::LENGTH)?);
         let commit =
             Commit::decode_record(body, &entries, &keys).ok_or_else(|| damaged("record"))?;
         Ok((commit, at + size.next_multiple_of(ALIGN as u64)))
@@ -112,7 +110,11 @@ impl Segment {
 
     /// Bytes of the records file.
     pub(crate) fn size(&self) -> io::Result<u64> {
-        Ok(self.records.metadata()?.len())
+        Ok(self.file(RECORDS)?.metadata()?.len())
+    }
+
+    fn file(&self, extension: &str) -> io::Result<File> {
+        File::open(wal::path(&self.folder, self.first, extension))
     }
 }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 
-use crate::journal::commit::{Commit, Framed, framed};
+use crate::journal::commit::{Commit, Framed, PREFIX, framed};
 use crate::journal::segment::Segment;
 
 /// Finds commits by index. Appended to by the writer, read by everybody.
@@ -22,16 +22,16 @@ struct Held {
     commits: Vec<(u64, u64)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Source {
-    Log(File),
+    Log(Arc<File>),
     Moved(Segment),
 }
 
 impl Store {
     /// A log file that begins with the entry `first`.
     pub(crate) fn add_log(&self, first: u64, file: File, commits: Vec<(u64, u64)>) {
-        self.write().insert(first, Held { file: Source::Log(file), commits });
+        self.write().insert(first, Held { file: Source::Log(Arc::new(file)), commits });
     }
 
     /// What was moved: takes the place of its log.
@@ -48,20 +48,22 @@ impl Store {
 
     /// The commit that holds the entry `index`.
     pub(crate) fn read(&self, index: u64) -> io::Result<Commit> {
-        let files = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no entry {index}"));
-        let (_, held) = files.range(..=index).next_back().ok_or_else(missing)?;
-        let place = held.commits.partition_point(|(first, _)| *first <= index);
-        let (_, at) =
-            *place.checked_sub(1).and_then(|it| held.commits.get(it)).ok_or_else(missing)?;
-        let commit = match &held.file {
+        let (file, at) = self.find(index).ok_or_else(missing)?;
+        let commit = match &file {
             Source::Moved(segment) => segment.read(at).map(|(commit, _)| commit),
-            Source::Log(file) => {
-                let end = held.commits.get(place).map(|(_, next)| *next);
-                read_log(file, at, end)
-            }
+            Source::Log(file) => read_log(file, at),
         }?;
         if index < commit.first + commit.pieces.len() as u64 { Ok(commit) } else { Err(missing()) }
+    }
+
+    /// The file, and the byte where the commit would begin. Nothing is read under the lock, for which the writer waits.
+    fn find(&self, index: u64) -> Option<(Source, u64)> {
+        let files = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let (_, held) = files.range(..=index).next_back()?;
+        let place = held.commits.partition_point(|(first, _)| *first <= index);
+        let (_, at) = held.commits.get(place.checked_sub(1)?)?;
+        Some((held.file.clone(), *at))
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<u64, Held>> {
@@ -69,16 +71,12 @@ impl Store {
     }
 }
 
-fn read_log(file: &File, at: u64, end: Option<u64>) -> io::Result<Commit> {
+fn read_log(file: &File, at: u64) -> io::Result<Commit> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the journal's log is damaged");
-    let length = match end {
-        Some(end) => end - at,
-        None => {
-            let mut prefix = [0; 16];
-            file.read_exact_at(&mut prefix, at)?;
-            16 + u64::from(u32::from_be_bytes([prefix[12], prefix[13], prefix[14], prefix[15]]))
-        }
-    };
+    let mut prefix = [0; PREFIX];
+    file.read_exact_at(&mut prefix, at)?;
+    let length = u32::from_be_bytes([prefix[12], prefix[13], prefix[14], prefix[15]]);
+    let length = PREFIX as u64 + u64::from(length);
     if at + length > file.metadata()?.len() {
         return Err(damaged());
     }

@@ -111,6 +111,8 @@ pub(crate) struct Scanned {
     pub(crate) end: u64,
     /// Bytes behind it that are no whole commit and were never promised to anybody.
     pub(crate) torn: bool,
+    /// What no commit says was durable, up to the end.
+    pub(crate) last: Bytes,
 }
 
 /// Reads all commits of a file that begins with the entry `first`.
@@ -121,7 +123,8 @@ pub(crate) fn scan(file: &Bytes, node: &PublicKey, first: u64) -> Result<Scanned
     if file.get(..HEADER) != Some(&header(node, first)) {
         return Err(Damage { offset: 0, what: Broken::Header });
     }
-    let mut scanned = Scanned { commits: Vec::new(), end: HEADER as u64, torn: false };
+    let mut scanned =
+        Scanned { commits: Vec::new(), end: HEADER as u64, torn: false, last: Bytes::new() };
     let (mut at, mut next) = (HEADER, first);
     while let Framed::Whole { start, end } = framed(file, at) {
         let commit = Commit::decode(file.slice(start..end))
@@ -132,6 +135,9 @@ pub(crate) fn scan(file: &Bytes, node: &PublicKey, first: u64) -> Result<Scanned
         at = end.next_multiple_of(ALIGN);
     }
     scanned.end = at as u64;
+    let durable = scanned.commits.last().map_or(at as u64, |(commit, _)| commit.durable);
+    let durable = usize::try_from(durable).unwrap_or(at).clamp(HEADER, at.min(file.len()));
+    scanned.last = file.slice(durable..at.min(file.len()));
     scanned.torn = file.get(at..).is_some_and(|rest| rest.iter().any(|&byte| byte != 0));
     if scanned.torn {
         check_tail(file, at, next)?;
