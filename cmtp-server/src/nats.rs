@@ -5,13 +5,14 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 pub(crate) use async_nats::{Client, ConnectError};
-use async_nats::{Message, Request, RequestErrorKind};
+use async_nats::{ConnectOptions, Message, Request, RequestErrorKind, ServerAddr};
 use bytes::Bytes;
 use cmtp_codec::Field;
 use cmtp_spec::{BusAuth, Status};
 use data_encoding::HEXLOWER;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use percent_encoding::percent_decode_str;
 
 use crate::config::{Bus, is_passable};
 use crate::node::NodeError;
@@ -33,12 +34,32 @@ async fn connect(url: &str) -> Result<Client, ConnectError> {
     if aws_lc_rs::rand::fill(&mut nonce).is_err() {
         tracing::warn!("no entropy for the inbox prefix");
     }
-    async_nats::ConnectOptions::new()
+    let options = ConnectOptions::new()
         .name("cmtpd")
         .custom_inbox_prefix(format!("_INBOX_{}", HEXLOWER.encode(&nonce)))
-        .connection_timeout(CONNECT_TIMEOUT)
-        .connect(url)
-        .await
+        .connection_timeout(CONNECT_TIMEOUT);
+    match url.parse::<ServerAddr>() {
+        Ok(address) => {
+            let (options, address) = with_credentials(options, address);
+            options.connect(address).await
+        }
+        // The library says what is wrong with it.
+        Err(_no_address) => options.connect(url).await,
+    }
+}
+
+/// Takes user information out of the URL, which the library logs and does not use: `user:password`, or a token alone.
+fn with_credentials(options: ConnectOptions, address: ServerAddr) -> (ConnectOptions, ServerAddr) {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let options = match (address.username().map(decoded), address.password().map(decoded)) {
+        (Some(user), Some(password)) => options.user_and_password(user, password),
+        (Some(token), None) => options.token(token),
+        (None, _) => options,
+    };
+    let mut url = address.clone().into_inner();
+    // A URL that can't lose its user information can't have any.
+    let _cleared = url.set_username("").and_then(|()| url.set_password(None));
+    (options, ServerAddr::from_url(url).unwrap_or(address))
 }
 
 /// A plain service.

@@ -258,8 +258,17 @@ impl NatsServer {
     /// # Panics
     /// If it is not installed or does not come up.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with more arguments.
+    ///
+    /// # Panics
+    /// As [`NatsServer::start`].
+    pub fn start_with(arguments: &[&str]) -> Self {
         let mut child = Command::new(virtual_environment().join("bin/nats-server"))
             .args(["--addr", "127.0.0.1", "--port", "-1"])
+            .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
             .expect("nats-server starts: run tests/run, which installs it");
