@@ -67,9 +67,10 @@ fn script(steps: &[Step]) -> String {
     // The repository's own commands run from its root, as the README has them.
     let mut script = "PATH=$BIN:$PATH\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\n".to_owned();
     script += "cargo() { (cd $ROOT && command cargo \"$@\"); }\nln -s $ROOT/* .\n";
-    for step in steps {
-        let Step { command, .. } = step;
-        script += &format!("{{ {command}\n}} >output 2>&1; echo '{MARK}'$?; cat output\n");
+    for (number, Step { command, .. }) in steps.iter().enumerate() {
+        // A file each: what a command left running still writes to its own.
+        let file = format!("output{number}");
+        script += &format!("{{ {command}\n}} >{file} 2>&1; echo '{MARK}'$?; cat {file}\n");
     }
     script
 }
