@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cmtp_tests::load::{Caller, Load, check};
-use cmtp_tests::{NatsServer, Node};
+use cmtp_tests::{NatsServer, Node, python, root};
 use futures::StreamExt;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,6 +42,7 @@ async fn what_was_answered_survives_kill_9_and_nothing_is_executed_twice() {
     assert_eq!(node.wait().code(), Some(0));
     let received = load.received();
     let journal = check(&node, &received, rounds);
+    independent_reader_agrees(&node);
     let recorded = received.iter().filter(|receipt| receipt.recorded).count();
     let served = load.served.lock().unwrap();
     for (body, times) in served.iter() {
@@ -57,6 +58,31 @@ async fn what_was_answered_survives_kill_9_and_nothing_is_executed_twice() {
         served.len(),
         journal.len(),
     );
+}
+
+/// A reader in Python that was written from chapter 17 alone finds what the node itself finds.
+fn independent_reader_agrees(node: &Node) {
+    let output = python()
+        .arg(root().join("tests/peer/journal.py"))
+        .arg(node.data().join("journal"))
+        .arg(&node.did)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let own = node.cmtpd(&["journal", "check", "--json"]).stdout;
+    let own: serde_json::Value = serde_json::from_slice(&own).unwrap();
+    for (theirs, ours) in [
+        ("entries", "entries"),
+        ("commits", "commits"),
+        ("messages", "messages"),
+        ("open", "open"),
+        ("executed_writes", "writes"),
+        ("torn", "torn"),
+    ] {
+        assert_eq!(read[theirs], own[ours], "{theirs}: {read} {own}");
+    }
 }
 
 /// A service that counts what it is given.
