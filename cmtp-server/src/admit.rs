@@ -273,7 +273,7 @@ fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Adm
         let detail = format!("this node has no journal mode {wanted}");
         return Err(Refusal::new(Status::NOT_IMPLEMENTED, detail));
     }
-    if target.opcode() == Opcode::P {
+    if matches!(target.opcode(), Opcode::P | Opcode::PW) {
         return Err(Refusal::new(Status::NOT_IMPLEMENTED, "this node does not forward requests"));
     }
     Ok(Admitted { caller: token.holder, target, token, pattern })

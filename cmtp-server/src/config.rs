@@ -174,7 +174,11 @@ impl fmt::Display for Bus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local => f.write_str("local"),
-            Self::Nats(url) => write!(f, "nats={url}"),
+            Self::Nats(url) => match (url.split_once("://"), url.rsplit_once('@')) {
+                // Credentials are shown to nobody.
+                (Some((scheme, _)), Some((_, server))) => write!(f, "nats={scheme}://…@{server}"),
+                _ => write!(f, "nats={url}"),
+            },
         }
     }
 }

@@ -64,7 +64,15 @@ impl<'a> Walk<'a> {
         for (first, place) in files(self.folder)? {
             match place {
                 Place::Moved { .. } => drop(self.segment(first, &mut show)?),
-                Place::Log => drop(self.log(first, &mut show)?),
+                Place::Log => match self.log(first, &mut show) {
+                    // A node that runs has moved it meanwhile.
+                    Err(JournalOpenError::Io { source, .. })
+                        if source.kind() == io::ErrorKind::NotFound =>
+                    {
+                        drop(self.segment(first, &mut show)?);
+                    }
+                    read => drop(read?),
+                },
             }
         }
         Ok(self.report.clone())
