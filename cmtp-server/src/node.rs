@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::journal::{Journal, JournalConfig, JournalOpenError, JournalReport};
+use crate::journal::{Journal, JournalConfig, JournalError, JournalOpenError, JournalReport};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::names::Names;
@@ -94,9 +94,9 @@ impl Node {
         };
         // [JRN-6] What a crash left open is closed before requests are taken.
         for message in unfinished {
-            node.close_message(&message.pieces).await?;
+            node.close_message(&message.pieces).await.map(|_closed| ()).or_else(unless_full)?;
         }
-        node.note_beginning(&notes, config).await?;
+        node.note_beginning(&notes, config).await.or_else(unless_full)?;
         Ok(node)
     }
 
@@ -208,6 +208,18 @@ impl Live {
                 .min(config.limits.body_memory_max),
             config: config.clone(),
         })
+    }
+}
+
+/// [JRN-4] A full disk keeps no node from starting: it refuses with 507 until there is room. What was to be journalled now is
+/// closed when its write is sent again, or at the next start.
+fn unless_full(error: RebuildError) -> Result<(), RebuildError> {
+    match error {
+        RebuildError::Journal(JournalError::Full) => {
+            tracing::warn!("the journal has no room; what a crash left open stays open for now");
+            Ok(())
+        }
+        other => Err(other),
     }
 }
 

@@ -58,6 +58,10 @@ async fn a_full_disk_is_refused_and_resumes_by_itself() {
     let mut node = Node::start_in(volume.path(), CONFIG, &[]);
     let caller = Caller::new(&node);
     let mut connection = caller.connect().await;
+    // For its next start: a configuration that is larger than the room that will be left in its log.
+    let names = (0..60).map(|name| format!("\"{name}{}\" = \"0xS:echo\"\n", "n".repeat(900)));
+    let config = format!("{CONFIG}[names]\n{}", names.collect::<String>());
+    std::fs::write(volume.path().join("cmtpd.toml"), config).unwrap();
     let ballast = volume.path().join("ballast");
     fill(&ballast);
     let mut answers = Vec::new();
@@ -78,6 +82,11 @@ async fn a_full_disk_is_refused_and_resumes_by_itself() {
     let target = cmtp_codec::Fqmn::parse("0xS:disk:full").unwrap();
     let read = connection.call(cmtp_client::Request::new(target)).await.unwrap();
     assert_eq!(read.status(), Status::STORAGE_FULL);
+    // A node that is started on a full disk refuses, too, even where it has something to note.
+    node.kill();
+    node.restart();
+    let again = caller.insist(&mut connection, &request).await;
+    assert_eq!(again.status(), Status::STORAGE_FULL);
     std::fs::remove_file(&ballast).unwrap();
     // The same bytes, by the same process: there is room again, and the refusal had claimed nothing.
     let resumed = caller.insist(&mut connection, &request).await;
