@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use cmtp_codec::{Entry, PublicKey, Receipt, Signature};
 use cmtp_spec::{EntryFlags, JournalMode};
+use rustix::io::Errno;
 use tokio::sync::{oneshot, watch};
 
 use crate::journal::commit::{ALIGN, Commit, PREFIX};
@@ -237,8 +238,9 @@ impl Writer {
 
     /// A full disk is refused and may have room again; anything else is the end.
     fn refuse(&self, error: io::Error) -> JournalError {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+        match Errno::from_io_error(&error) {
+            // A file that can't be made for want of descriptors is tried again, too.
+            Some(Errno::NOSPC | Errno::DQUOT | Errno::MFILE | Errno::NFILE) => {
                 if !self.is_full.swap(true, Ordering::Relaxed) {
                     let folder = self.folder.display();
                     tracing::warn!(%error, %folder, "requests are refused until the disk has room");
