@@ -1,5 +1,9 @@
 //! A commit: what one signature and one write cover. `cmtp-spec/spec/17-journal.md`.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use cmtp_codec::merkle::Tree;
 use cmtp_codec::{Digest, Entry, Receipt, Signature, SigningKey, Statement};
@@ -197,6 +201,24 @@ pub(crate) fn framed(file: &[u8], at: usize) -> Framed {
         sums.then_some(Framed::Whole { start, end })
     };
     whole().unwrap_or(Framed::Broken)
+}
+
+/// Reads the body of the commit that begins at `at`, and says where the next one would begin.
+pub(crate) fn read_body(file: &File, at: u64) -> io::Result<(Bytes, u64)> {
+    let damaged =
+        || io::Error::new(io::ErrorKind::InvalidData, "a commit of the journal is damaged");
+    let mut prefix = [0; PREFIX];
+    file.read_exact_at(&mut prefix, at)?;
+    let length = u32::from_be_bytes([prefix[12], prefix[13], prefix[14], prefix[15]]);
+    let size = PREFIX as u64 + u64::from(length);
+    // A length beyond the file is damage, and no reason to make room for it.
+    if at + size > file.metadata()?.len() {
+        return Err(damaged());
+    }
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, at)?;
+    let Framed::Whole { start, end } = framed(&bytes, 0) else { return Err(damaged()) };
+    Ok((Bytes::from(bytes).slice(start..end), at + size.next_multiple_of(ALIGN as u64)))
 }
 
 fn receipt(

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use cmtp_codec::{Entry, PublicKey};
 
-use crate::journal::commit::{ALIGN, Commit, Framed, PREFIX, framed};
+use crate::journal::commit::{Commit, read_body};
 use crate::journal::piece::PieceKeys;
 use crate::journal::wal::{self, HEADER};
 
@@ -79,21 +79,7 @@ impl Segment {
 
     /// The commit whose record begins at `at`, and where the next one would.
     pub(crate) fn read(&self, at: u64) -> io::Result<(Commit, u64)> {
-        let records = self.file(RECORDS)?;
-        let mut prefix = [0; PREFIX];
-        records.read_exact_at(&mut prefix, at)?;
-        let length = u32::from_be_bytes([prefix[12], prefix[13], prefix[14], prefix[15]]);
-        let size = PREFIX as u64 + u64::from(length);
-        // A length beyond the file is damage, and no reason to make room for it.
-        if at + size > records.metadata()?.len() {
-            return Err(damaged("length"));
-        }
-        let mut record = vec![0; usize::try_from(size).unwrap_or(0)];
-        records.read_exact_at(&mut record, at)?;
-        let Framed::Whole { start, end } = framed(&record, 0) else {
-            return Err(damaged("commit"));
-        };
-        let body = Bytes::from(record).slice(start..end);
+        let (body, next) = read_body(&self.file(RECORDS)?, at)?;
         let (bare, count) = Commit::decode_bare(body.clone()).ok_or_else(|| damaged("head"))?;
         let offset = bare.first.checked_sub(self.first).ok_or_else(|| damaged("order"))?;
         let slots = |extension: &str, length: usize| {
@@ -105,7 +91,7 @@ impl Segment {
         let (entries, keys) = (slots(ENTRIES, Entry::LENGTH)?, slots(KEYS, PieceKeys::LENGTH)?);
         let commit =
             Commit::decode_record(body, &entries, &keys).ok_or_else(|| damaged("record"))?;
-        Ok((commit, at + size.next_multiple_of(ALIGN as u64)))
+        Ok((commit, next))
     }
 
     /// Bytes of the records file.

@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use bytes::Bytes;
-
-use crate::journal::commit::{Commit, Framed, PREFIX, framed};
+use crate::journal::commit::{Commit, read_body};
 use crate::journal::segment::Segment;
 
 /// Finds commits by index. Appended to by the writer, read by everybody.
@@ -52,7 +49,12 @@ impl Store {
         let (file, at) = self.find(index).ok_or_else(missing)?;
         let commit = match &file {
             Source::Moved(segment) => segment.read(at).map(|(commit, _)| commit),
-            Source::Log(file) => read_log(file, at),
+            Source::Log(file) => {
+                let (body, _) = read_body(file, at)?;
+                Commit::decode(body).ok_or_else(|| {
+                    io::Error::new(io::ErrorKind::InvalidData, "the journal's log is damaged")
+                })
+            }
         }?;
         if index < commit.first + commit.pieces.len() as u64 { Ok(commit) } else { Err(missing()) }
     }
@@ -69,19 +71,4 @@ impl Store {
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<u64, Held>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn read_log(file: &File, at: u64) -> io::Result<Commit> {
-    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the journal's log is damaged");
-    let mut prefix = [0; PREFIX];
-    file.read_exact_at(&mut prefix, at)?;
-    let length = u32::from_be_bytes([prefix[12], prefix[13], prefix[14], prefix[15]]);
-    let length = PREFIX as u64 + u64::from(length);
-    if at + length > file.metadata()?.len() {
-        return Err(damaged());
-    }
-    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-    file.read_exact_at(&mut bytes, at)?;
-    let Framed::Whole { start, end } = framed(&bytes, 0) else { return Err(damaged()) };
-    Commit::decode(Bytes::from(bytes).slice(start..end)).ok_or_else(damaged)
 }
