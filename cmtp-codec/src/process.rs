@@ -5,6 +5,7 @@
 //! state is the one that does not fit.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use cmtp_spec::{LayerFlags, Opcode, Process, Status, Step};
 
@@ -55,13 +56,12 @@ impl StepTaken {
 ///
 /// The first layer that does not fit.
 pub fn check_process(opcode: Opcode, steps: &[StepTaken]) -> Result<(), ProcessError> {
-    let Some(process) = opcode.process() else { return check_no_opcode(opcode, steps) };
-    let (graph, start) = Graph::of(process);
+    let Some((graph, start)) = graph(opcode) else { return check_no_opcode(opcode, steps) };
     // [PRC-2] Where layer 1 is the last one and an admit layer that refuses, the origin MAY be unsigned.
     let excused = matches!(steps, [_, admit] if admit.step == Step::ADMIT && admit.refuses());
 
-    let mut walk = Walk::new(&graph);
-    walk.enter(start);
+    let mut walk = Walk::new(graph);
+    walk.enter(*start);
     for (layer, taken) in steps.iter().enumerate() {
         let before = walk.take_states();
         let mut unsigned = false;
@@ -277,6 +277,15 @@ fn check_segments(steps: &[StepTaken]) -> Result<(), ProcessError> {
         }
     }
     Ok(())
+}
+
+/// The graph of an opcode's process, and its first state; made once, because every message is checked against one.
+fn graph(opcode: Opcode) -> Option<&'static (Graph, StateId)> {
+    static GRAPHS: LazyLock<Vec<(Opcode, (Graph, StateId))>> = LazyLock::new(|| {
+        let graph = |&opcode: &Opcode| Some((opcode, Graph::of(opcode.process()?)));
+        Opcode::ALL.iter().filter_map(graph).collect()
+    });
+    GRAPHS.iter().find(|(of, _)| *of == opcode).map(|(_, graph)| graph)
 }
 
 type StateId = usize;
