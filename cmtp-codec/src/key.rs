@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use aws_lc_rs::signature::{self, Ed25519KeyPair, KeyPair};
+use curve25519_dalek::constants::EIGHT_TORSION;
 use curve25519_dalek::edwards::CompressedEdwardsY;
 
 use cmtp_spec::binding;
@@ -25,12 +27,27 @@ impl PublicKey {
         payload: &[u8],
         signature: &Signature,
     ) -> Result<(), SignatureError> {
-        self.check()?;
-        // [SIG-1] [SIG-4] The library refuses S ≥ L, recomputes R without the cofactor and compares encodings; the
-        // vectors hold it to that.
+        if self.may_be_refused() {
+            self.check()?;
+        }
+        // [SIG-1] [SIG-4] The library refuses S ≥ L and an A that is no point, recomputes R without the cofactor and
+        // compares encodings; the vectors hold it to that.
         signature::UnparsedPublicKey::new(&signature::ED25519, &self.0)
             .verify(&signed_bytes(usage, payload), &signature.0)
-            .map_err(|aws_lc_rs::error::Unspecified| SignatureError::Mismatch)
+            // The library does not say whether the key was at fault.
+            .map_err(|aws_lc_rs::error::Unspecified| {
+                self.check().err().unwrap_or(SignatureError::Mismatch)
+            })
+    }
+
+    /// Whether the bytes could be a key of small order or one in another than its canonical encoding, told without
+    /// arithmetic on the curve: a signature costs enough without a second decompression of its key.
+    fn may_be_refused(&self) -> bool {
+        let mut y = self.0;
+        y[31] &= !SIGN_OF_X;
+        // Not canonical: y ≥ p = 2^255 − 19, or a sign for x = 0, which the points of order 1 and 2 have.
+        let above = y[31] == 0x7f && y[1..31] == [0xff; 30] && y[0] >= 0xed;
+        above || SMALL_ORDER.contains(&y)
     }
 
     /// Whether a verifier may use this key at all.
@@ -194,6 +211,15 @@ pub enum DidError {
     Key(SignatureError),
 }
 
+/// The y of each point of small order; their x may have either sign.
+static SMALL_ORDER: LazyLock<[[u8; 32]; 8]> = LazyLock::new(|| {
+    EIGHT_TORSION.map(|point| {
+        let mut y = point.compress().0;
+        y[31] &= !SIGN_OF_X;
+        y
+    })
+});
+
 fn signed_bytes(usage: &str, payload: &[u8]) -> Vec<u8> {
     let prefix = binding::SIGNATURE_PREFIX;
     let mut bytes = Vec::with_capacity(prefix.len() + usage.len() + 1 + payload.len());
@@ -204,6 +230,8 @@ fn signed_bytes(usage: &str, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// The bit beside y in an encoded point (RFC 8032 section 5.1.2).
+const SIGN_OF_X: u8 = 0x80;
 const DID_KEY: &str = "did:key:";
 const MULTICODEC_ED25519: [u8; 2] = [0xed, 0x01];
 /// 34 bytes take at most 47 base58 digits; more is refused before decoding, which is quadratic.
@@ -220,6 +248,29 @@ mod tests {
         let signature = key.sign("layer", b"x");
         assert_eq!(key.public().verify("layer", b"x", &signature), Ok(()));
         assert_eq!(key.public().verify("auth", b"x", &signature), Err(SignatureError::Mismatch));
+    }
+
+    #[test]
+    fn what_a_quick_look_lets_pass_is_no_key_of_small_order_nor_a_second_spelling() {
+        // [SIG-2] [SIG-3] The quick look is exact for all of small order and for all spellings of them, and for y ≥ p.
+        for point in EIGHT_TORSION {
+            for sign in [0, SIGN_OF_X] {
+                let mut key = PublicKey(point.compress().0);
+                key.0[31] ^= sign;
+                assert!(key.may_be_refused(), "{key:?}");
+            }
+        }
+        for low in 0xed..=0xff_u8 {
+            for high in [0x7f, 0xff] {
+                let mut key = PublicKey([0xff; 32]);
+                (key.0[0], key.0[31]) = (low, high);
+                assert!(key.may_be_refused() && key.check().is_err(), "{key:?}");
+            }
+        }
+        for seed in 0..100 {
+            let key = SigningKey::from_seed(&[seed; 32]).unwrap().public();
+            assert!(!key.may_be_refused() && key.check().is_ok());
+        }
     }
 
     #[test]
