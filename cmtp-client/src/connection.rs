@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cmtp_codec::{Digest, KeyList, PublicKey, Verified};
+use cmtp_codec::{Digest, KeyList, KnownStatements, PublicKey, Verified};
 use cmtp_spec::{CloseCode, binding, limits};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -50,6 +50,7 @@ struct Shared {
     keys: Verified<KeyList>,
     trusted_by: TrustedBy,
     exporter: Digest,
+    known: Arc<KnownStatements>,
     credentials: Option<Credentials>,
     /// Whether the node answered on this connection, so that it knows the token by its digest.
     answered: AtomicBool,
@@ -88,6 +89,7 @@ impl Connection {
             keys,
             trusted_by,
             exporter: Digest::of(&exporter),
+            known: Arc::default(),
             credentials,
             answered: AtomicBool::new(false),
             limits,
@@ -207,12 +209,13 @@ impl Connection {
 
     /// What an answer on this connection must agree with.
     pub(crate) fn expected(&self) -> Expected {
-        let Shared { keys, exporter, credentials, .. } = &*self.shared;
+        let Shared { keys, exporter, credentials, known, .. } = &*self.shared;
         Expected {
             root: keys.root,
             keys: keys.clone(),
             exporter: *exporter,
             token: credentials.as_ref().map_or(Digest::ZERO, Credentials::digest),
+            known: known.clone(),
         }
     }
 

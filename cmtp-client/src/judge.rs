@@ -1,10 +1,12 @@
 //! What makes an answer acceptable, decided while it comes: `cmtp-spec/spec/09-quic.md`, `cmtp-spec/spec/10-admission.md`.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cmtp_codec::{
-    Digest, KeyList, Layer, Link, ProcessVerdict, PublicKey, Seal, Verified, Verifier,
+    Digest, KeyList, KnownStatements, Layer, Link, ProcessVerdict, PublicKey, Seal, Verified,
+    Verifier,
 };
 use cmtp_spec::{ConnectionKind, FieldIndex, Status, Step};
 
@@ -22,6 +24,8 @@ pub(crate) struct Expected {
     pub(crate) exporter: Digest,
     /// SHA-256 of the token shown; zero where none was.
     pub(crate) token: Digest,
+    /// Statements of the node that were verified already, for whatever answer.
+    pub(crate) known: Arc<KnownStatements>,
 }
 
 /// A run of an answer's bytes.
@@ -176,8 +180,8 @@ impl Judge {
             // [QUI-17] Both sides then close layer 0 with B = 32 zero bytes.
             origin.close_unread();
         }
-        let Expected { root, keys, .. } = &self.expected;
-        let verifier = Verifier::new(Some(*root), Some(keys.clone()));
+        let Expected { root, keys, known, .. } = &self.expected;
+        let verifier = Verifier::new(Some(*root), Some(keys.clone())).knowing(known.clone());
         let mut verifier = if self.keep { verifier.keeping() } else { verifier };
         verifier.link(Link::Layer(origin))?;
         self.admit = self.expected.check_admit(self.held.first());
@@ -259,7 +263,13 @@ mod tests {
     fn expected() -> Expected {
         let root = signing_key(NODE);
         let keys = KeyList::sign_single(&root).verify().unwrap();
-        Expected { root: root.public(), keys, exporter: EXPORTER, token: TOKEN }
+        Expected {
+            root: root.public(),
+            keys,
+            exporter: EXPORTER,
+            token: TOKEN,
+            known: Arc::default(),
+        }
     }
 
     fn judge_received(received: Received, request: &PreparedRequest) -> Result<Answer, BadAnswer> {

@@ -56,7 +56,7 @@ pub use crate::process::{
     BecameWrite, EffectFields, Expected, ProcessError, StepTaken, check_process, check_resolved,
     message_status,
 };
-pub use crate::receipt::{Entry, Receipt, ReceiptError, Statement};
+pub use crate::receipt::{Entry, KnownStatements, Receipt, ReceiptError, Statement};
 pub use crate::redact::Withheld;
 pub use crate::seal::Seal;
 pub use crate::stored::StoredError;

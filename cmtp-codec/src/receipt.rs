@@ -1,5 +1,8 @@
 //! Entries and R0, the node's signed promise: `cmtp-spec/spec/13-receipts.md`.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use bytes::{Buf, BufMut, Bytes};
 
 use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status, binding, limits, uses};
@@ -160,6 +163,28 @@ impl Receipt {
     pub fn verify(&self, key: &PublicKey, entry: &Entry) -> Result<(), ReceiptError> {
         // [RCP-5] A receiver MUST check the signature under the SEAL's key.
         key.verify(uses::R0, &self.statement.to_bytes(), &self.signature)?;
+        self.verify_path(entry)
+    }
+
+    /// As [`Receipt::verify`], where the signature may have been verified before.
+    ///
+    /// # Errors
+    /// [`ReceiptError`].
+    pub fn verify_knowing(
+        &self,
+        key: &PublicKey,
+        entry: &Entry,
+        known: &KnownStatements,
+    ) -> Result<(), ReceiptError> {
+        if known.contains(key, self) {
+            return self.verify_path(entry);
+        }
+        self.verify(key, entry)?;
+        known.insert(*key, self);
+        Ok(())
+    }
+
+    fn verify_path(&self, entry: &Entry) -> Result<(), ReceiptError> {
         // [RCP-4] The path leads from the entry's leaf hash, at the offset, to the root.
         let Statement { count, root, .. } = self.statement;
         if merkle::verify_path(entry.leaf(), self.offset, count, &self.path, root) {
@@ -258,6 +283,35 @@ impl Receipt {
     }
 }
 
+/// The statements that were verified last, with their keys and signatures.
+///
+/// All messages of a commit share one statement, so whoever reads answers as they come meets each many times; a signature
+/// costs more than all else in an answer.
+#[derive(Debug, Default)]
+pub struct KnownStatements(Mutex<VecDeque<(PublicKey, Signature, Statement)>>);
+
+impl KnownStatements {
+    /// Whether just this statement was verified under this key and signature.
+    fn contains(&self, key: &PublicKey, receipt: &Receipt) -> bool {
+        let Receipt { statement, signature, .. } = receipt;
+        self.known().iter().any(|(by, with, known)| {
+            // The signature first: it differs wherever anything does.
+            with == signature && by == key && known == statement
+        })
+    }
+
+    fn insert(&self, key: PublicKey, receipt: &Receipt) {
+        let mut known = self.known();
+        known.truncate(KNOWN_STATEMENTS - 1);
+        known.push_front((key, receipt.signature, receipt.statement.clone()));
+    }
+
+    fn known(&self) -> MutexGuard<'_, VecDeque<(PublicKey, Signature, Statement)>> {
+        // Every change is sound by itself.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Why an R0 does not hold for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -282,5 +336,92 @@ fn array<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
     array
 }
 
+/// Commits whose answers may be on their way to one reader at a time, and a few more; each is of about 150 bytes.
+const KNOWN_STATEMENTS: usize = 16;
 /// In place of a first index: the receipt names none.
 const NO_INDEX: u64 = u64::MAX;
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn receipts(count: u8, key: &SigningKey) -> Vec<(Receipt, Entry)> {
+        let entries: Vec<_> = (0..count)
+            .map(|n| Entry {
+                entry_type: EntryType::EXCHANGE,
+                opcode: Opcode::S,
+                flags: EntryFlags(0),
+                status: Status::OK,
+                layers: 3,
+                time: 7,
+                message_id: [n; 16],
+                seal: Digest([n; 32]),
+            })
+            .collect();
+        let tree = merkle::Tree::new(entries.iter().map(Entry::leaf).collect());
+        let statement = Statement {
+            log_origin: "cmtp/z/0".to_owned(),
+            first_index: Some(0),
+            count: u32::from(count),
+            root: tree.root(),
+            mode: JournalMode::WAL,
+            time: 7,
+            merge_delay: 0,
+        };
+        let signature = statement.sign(key);
+        let receipt = |(offset, entry): (usize, Entry)| {
+            let receipt = Receipt {
+                statement: statement.clone(),
+                signature,
+                entry_type: entry.entry_type,
+                opcode: entry.opcode,
+                entry_flags: entry.flags,
+                message_id: entry.message_id,
+                offset: u32::try_from(offset).unwrap(),
+                path: tree.path(offset),
+            };
+            (receipt, entry)
+        };
+        entries.into_iter().enumerate().map(receipt).collect()
+    }
+
+    #[test]
+    fn a_known_statement_spares_its_signature_and_nothing_else() {
+        // [RCP-4] [RCP-5]
+        let (key, other) =
+            (SigningKey::from_seed(&[1; 32]).unwrap(), SigningKey::from_seed(&[2; 32]).unwrap());
+        let known = KnownStatements::default();
+        let receipts = receipts(3, &key);
+        for (receipt, entry) in &receipts {
+            assert_eq!(receipt.verify_knowing(&key.public(), entry, &known), Ok(()));
+        }
+        assert_eq!(known.known().len(), 1);
+        let (receipt, entry) = &receipts[0];
+        let mismatch = Err(ReceiptError::Signature(SignatureError::Mismatch));
+        // Another key, another signature, another statement, each beside what is known.
+        assert_eq!(receipt.verify_knowing(&other.public(), entry, &known), mismatch);
+        let mut forged = receipt.clone();
+        forged.signature.0[40] ^= 1;
+        assert_eq!(forged.verify_knowing(&key.public(), entry, &known), mismatch);
+        let mut forged = receipt.clone();
+        forged.statement.time += 1;
+        assert_eq!(forged.verify_knowing(&key.public(), entry, &known), mismatch);
+        // The known one for another entry.
+        let other_entry = receipt.verify_knowing(&key.public(), &receipts[1].1, &known);
+        assert_eq!(other_entry, Err(ReceiptError::OtherEntry));
+        assert_eq!(known.known().len(), 1);
+    }
+
+    #[test]
+    fn only_the_latest_statements_are_known() {
+        let known = KnownStatements::default();
+        for seed in 0..40 {
+            let key = SigningKey::from_seed(&[seed; 32]).unwrap();
+            let (receipt, entry) = &receipts(1, &key)[0];
+            assert_eq!(receipt.verify_knowing(&key.public(), entry, &known), Ok(()));
+            assert!(known.contains(&key.public(), receipt));
+        }
+        assert_eq!(known.known().len(), KNOWN_STATEMENTS);
+    }
+}

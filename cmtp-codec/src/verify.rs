@@ -1,5 +1,7 @@
 //! Verifies a message as its parts come: `cmtp-spec/spec/12-stored.md`, `cmtp-spec/spec/13-receipts.md`.
 
+use std::sync::Arc;
+
 use cmtp_spec::{FieldIndex, KeyUse, Opcode, Status, Step};
 
 use crate::chain::{Chain, Link};
@@ -12,6 +14,7 @@ use crate::message::{
     Deviation, Fault, Invalid, Message, Place, ProcessVerdict, Replay, Verdict, target_opcode,
 };
 use crate::process::{self, StepTaken};
+use crate::receipt::KnownStatements;
 use crate::seal::Seal;
 use crate::trust::Verified;
 
@@ -49,6 +52,7 @@ pub struct Verifier {
     forwarded: bool,
     clocks: Vec<Clock>,
     names: Names,
+    known: Arc<KnownStatements>,
     kept: Option<Kept>,
 }
 
@@ -118,6 +122,7 @@ impl Verifier {
             forwarded: false,
             clocks: sealers.into_iter().map(Clock::new).collect(),
             names: Names::default(),
+            known: Arc::default(),
             kept: None,
         }
     }
@@ -126,6 +131,13 @@ impl Verifier {
     #[must_use]
     pub fn keeping(mut self) -> Self {
         self.kept = Some(Kept::default());
+        self
+    }
+
+    /// Does not verify a statement's signature again that is among `known`; for a new verifier.
+    #[must_use]
+    pub fn knowing(mut self, known: Arc<KnownStatements>) -> Self {
+        self.known = known;
         self
     }
 
@@ -282,7 +294,7 @@ impl Verifier {
             return Err(Fault::OtherRequest);
         }
         let entry = receipt.entry(self.status, self.chain.length(), seal.hash);
-        receipt.verify(&seal.key, &entry).map_err(Fault::Receipt)
+        receipt.verify_knowing(&seal.key, &entry, &self.known).map_err(Fault::Receipt)
     }
 
     fn check_order(&self, sealer: &PublicKey) -> Result<(), Deviation> {
