@@ -1,9 +1,10 @@
 //! The journal: what was promised is here, and is here before the promise. `cmtp-spec/spec/17-journal.md`.
 //!
-//! Exchanges hand in pieces of messages and wait; one thread takes all that came, signs it once (R0), writes it once,
-//! makes it durable once, and lets them go. Behind it the log is moved to segments, where entries, records and keys have a
+//! Exchanges hand in pieces of messages and wait; a clerk gathers them, one thread takes all that came, signs it once (R0),
+//! writes it once, makes it durable once, and lets them go. Behind it the log is moved to segments, where entries, records and keys have a
 //! file of their own each. It never acknowledges what is not durable, and never drops what it acknowledged.
 
+mod clerk;
 mod commit;
 mod inspect;
 mod message;
@@ -21,7 +22,6 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -29,6 +29,7 @@ use cmtp_codec::{Digest, Entry, PublicKey, Receipt};
 use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status};
 use tokio::sync::{oneshot, watch};
 
+use crate::journal::clerk::Clerk;
 pub(crate) use crate::journal::commit::Commit;
 pub use crate::journal::inspect::{
     JournalCheck, JournalEntry, JournalFault, JournalFaultKind, check_journal,
@@ -42,7 +43,7 @@ use crate::metrics::JournalMetrics;
 
 /// The journal of a node. Closing it makes all of it durable.
 pub(crate) struct Journal {
-    submissions: Mutex<Option<Sender<Submission>>>,
+    clerk: Arc<Clerk>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     store: Arc<Store>,
     failed: watch::Receiver<Option<String>>,
@@ -114,10 +115,8 @@ impl Journal {
         let entry = Entry { entry_type, opcode, flags, status, layers, time: 0, message_id, seal };
         let submission =
             Submission { mode, entry, begin: draft.begin, hidden: draft.hidden, reply };
-        let sender = self.submissions().clone().ok_or(JournalError::Failed)?;
+        self.clerk.hand_in(submission)?;
         // Where the writer ended there is nobody to acknowledge.
-        sender.send(submission).map_err(|_ended| JournalError::Failed)?;
-        drop(sender);
         recorded.await.unwrap_or(Err(JournalError::Failed))
     }
 
@@ -142,7 +141,7 @@ impl Journal {
         match failed.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().unwrap_or_default(),
             // A writer that ends before it was told to has panicked.
-            Err(_ended) if self.submissions().is_some() => "its writer ended".to_owned(),
+            Err(_ended) if self.clerk.is_open() => "its writer ended".to_owned(),
             Err(_ended) => std::future::pending().await,
         }
     }
@@ -159,7 +158,7 @@ impl Journal {
 
     /// Makes durable what was handed in, and ends.
     pub(crate) fn close(&self) {
-        drop(self.submissions().take());
+        self.clerk.close();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
@@ -167,10 +166,6 @@ impl Journal {
             let _panicked = thread.join();
         }
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-
-    fn submissions(&self) -> std::sync::MutexGuard<'_, Option<Sender<Submission>>> {
-        self.submissions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,6 +13,7 @@ use cmtp_codec::PublicKey;
 use cmtp_spec::EntryType;
 use tokio::sync::watch;
 
+use crate::journal::clerk::{self, Clerk};
 use crate::journal::commit::Commit;
 use crate::journal::piece::Piece;
 use crate::journal::segment::ENTRIES;
@@ -212,7 +213,14 @@ impl Journal {
         };
         let (failed, has_failed) = watch::channel(None);
         let is_full = Arc::new(AtomicBool::new(false));
-        let (sender, submissions) = mpsc::channel();
+        let (sender, batches) = mpsc::channel();
+        let (settled, results) = tokio::sync::mpsc::unbounded_channel();
+        let clerk = Arc::new(Clerk::new(sender, settled));
+        tokio::spawn(clerk::tell(results));
+        tokio::spawn({
+            let clerk = Arc::clone(&clerk);
+            async move { clerk.run().await }
+        });
         let writer = Writer {
             committer,
             folder: folder.to_owned(),
@@ -224,10 +232,10 @@ impl Journal {
             is_full: Arc::clone(&is_full),
             metrics: config.metrics.clone(),
         };
-        let writing = thread::spawn(move || writer.run(&submissions));
+        let writing = thread::spawn(move || writer.run(&batches));
         let report = walk.report.clone();
         let journal = Self {
-            submissions: Mutex::new(Some(sender)),
+            clerk,
             threads: Mutex::new(vec![writing, moving]),
             store,
             failed: has_failed,

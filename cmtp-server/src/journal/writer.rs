@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use cmtp_codec::{Entry, PublicKey, Receipt, Signature};
 use cmtp_spec::{EntryFlags, JournalMode};
 use rustix::io::Errno;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
+use crate::journal::clerk::{Batch, Settled};
 use crate::journal::commit::{ALIGN, Commit, PREFIX};
 use crate::journal::piece::{Hidden, Piece};
 use crate::journal::segment::{self, Segment};
@@ -97,6 +99,9 @@ pub(crate) enum CommitError {
     Sync(io::Error),
 }
 
+/// Where those who handed in a batch are told what came of it.
+type Settling = UnboundedSender<Vec<Settled>>;
+
 /// The thread.
 pub(crate) struct Writer {
     pub(crate) committer: Committer<File>,
@@ -113,7 +118,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Runs until nobody can send any more; what was sent is then journalled and durable.
-    pub(crate) fn run(mut self, incoming: &Receiver<Submission>) {
+    pub(crate) fn run(mut self, incoming: &Receiver<Batch>) {
         let mut written = Instant::now();
         loop {
             let first = if self.committer.wal.is_dirty() {
@@ -141,17 +146,20 @@ impl Writer {
     }
 
     /// Takes all that is waiting, up to a bound, and commits it.
-    fn take(&mut self, first: Submission, incoming: &Receiver<Submission>) {
+    fn take(&mut self, first: Batch, incoming: &Receiver<Batch>) {
         let (mut quick, mut durable) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         let mut next = Some(first);
-        while let Some(submission) = next {
-            bytes += submission.hidden.content.len() + submission.hidden.cores.len();
-            match submission.mode {
-                JournalMode::WAL => durable.push(submission),
-                _ => quick.push(submission),
-            }
-            let room = quick.len() + durable.len() < COMMIT_ENTRIES && bytes < COMMIT_BYTES;
+        while let Some(batch) = next {
+            let (at_once, after_sync): (Vec<_>, Vec<_>) =
+                batch.submissions.into_iter().partition(|it| it.mode != JournalMode::WAL);
+            let pieces = at_once.iter().chain(&after_sync);
+            bytes +=
+                pieces.map(|it| it.hidden.content.len() + it.hidden.cores.len()).sum::<usize>();
+            quick.push((batch.settled.clone(), at_once));
+            durable.push((batch.settled, after_sync));
+            let entries = quick.iter().chain(&durable).map(|(_, part)| part.len()).sum::<usize>();
+            let room = entries < COMMIT_ENTRIES && bytes < COMMIT_BYTES;
             next = if room { incoming.try_recv().ok() } else { None };
         }
         // What waits for no disk goes first.
@@ -159,27 +167,33 @@ impl Writer {
         self.commit(JournalMode::WAL, durable);
     }
 
-    fn commit(&mut self, mode: JournalMode, batch: Vec<Submission>) {
-        if batch.is_empty() {
+    /// Commits what several batches have of one mode, and tells each.
+    fn commit(&mut self, mode: JournalMode, parts: Vec<(Settling, Vec<Submission>)>) {
+        let (mut drafts, mut waiting) = (Vec::new(), Vec::new());
+        for (settled, submissions) in parts {
+            let mut replies = Vec::with_capacity(submissions.len());
+            for Submission { entry, begin, hidden, reply, .. } in submissions {
+                drafts.push((entry, begin, hidden));
+                replies.push(reply);
+            }
+            waiting.push((settled, replies));
+        }
+        if drafts.is_empty() {
             return;
         }
-        let (mut drafts, mut replies) = (Vec::new(), Vec::new());
-        for Submission { entry, begin, hidden, reply, .. } in batch {
-            drafts.push((entry, begin, hidden));
-            replies.push(reply);
-        }
-        match self.try_commit(mode, drafts) {
-            Ok((first, receipts)) => {
-                for ((index, receipt), reply) in (first..).zip(receipts).zip(replies) {
-                    // Who does not wait any more finds it in the journal.
-                    let _gone = reply.send(Ok(Recorded { receipt, index }));
-                }
-            }
-            Err(error) => {
-                for reply in replies {
-                    let _gone = reply.send(Err(error));
-                }
-            }
+        let mut results = self.try_commit(mode, drafts).map(|(first, receipts)| {
+            (first..).zip(receipts).map(|(index, receipt)| Recorded { receipt, index })
+        });
+        for (settled, replies) in waiting {
+            let told = replies.into_iter().map(|reply| {
+                let result = match &mut results {
+                    Ok(recorded) => recorded.next().ok_or(JournalError::Failed),
+                    Err(error) => Err(*error),
+                };
+                Settled { reply, result }
+            });
+            // Where the runtime is gone nobody waits.
+            let _gone = settled.send(told.collect());
         }
     }
 
@@ -334,7 +348,8 @@ pub(crate) fn open_segment(
     Ok((segment, commits))
 }
 
-/// Entries of a commit at most: an audit path of 10 hashes.
+/// Entries after which a commit takes no further batch; one has as many as there are requests in flight, 4,096 at most, so an
+/// audit path has 13 hashes at most.
 const COMMIT_ENTRIES: usize = 1024;
 /// Bytes after which a commit is closed, so that the buffer stays bounded.
 const COMMIT_BYTES: usize = 32 << 20;

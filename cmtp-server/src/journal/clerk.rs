@@ -1,0 +1,111 @@
+//! Gathers what exchanges hand in while a turn of the runtime lasts, and hands it to the writer as one batch.
+//!
+//! A thread that is woken for each entry, and that wakes an exchange for each, costs more than the entries: so both ways
+//! what belongs together goes together.
+
+use std::sync::mpsc::Sender;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::{Notify, oneshot};
+
+use crate::journal::writer::Submission;
+use crate::journal::{JournalError, Recorded};
+
+/// What goes to the writer together.
+pub(crate) struct Batch {
+    pub(crate) submissions: Vec<Submission>,
+    /// Where it says what came of them.
+    pub(crate) settled: UnboundedSender<Vec<Settled>>,
+}
+
+/// What became of a submission, and who waits for it.
+pub(crate) struct Settled {
+    pub(crate) reply: oneshot::Sender<Result<Recorded, JournalError>>,
+    pub(crate) result: Result<Recorded, JournalError>,
+}
+
+/// The desk where exchanges hand in.
+pub(crate) struct Clerk {
+    desk: Mutex<Desk>,
+    handed_in: Notify,
+}
+
+struct Desk {
+    waiting: Vec<Submission>,
+    /// `None` once the journal is closed.
+    writer: Option<Sender<Batch>>,
+    settled: UnboundedSender<Vec<Settled>>,
+}
+
+impl Clerk {
+    pub(crate) fn new(writer: Sender<Batch>, settled: UnboundedSender<Vec<Settled>>) -> Self {
+        let desk = Desk { waiting: Vec::new(), writer: Some(writer), settled };
+        Self { desk: Mutex::new(desk), handed_in: Notify::new() }
+    }
+
+    /// Takes a submission; `Err` once the journal is closed.
+    pub(crate) fn hand_in(&self, submission: Submission) -> Result<(), JournalError> {
+        let mut desk = self.desk();
+        if desk.writer.is_none() {
+            return Err(JournalError::Failed);
+        }
+        desk.waiting.push(submission);
+        if desk.waiting.len() == 1 {
+            self.handed_in.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Passes on what is handed in, until the journal is closed.
+    pub(crate) async fn run(&self) {
+        loop {
+            self.handed_in.notified().await;
+            // All that is ready in this turn of the runtime hands in before this goes on.
+            tokio::task::yield_now().await;
+            if !self.desk().pass_on() {
+                return;
+            }
+        }
+    }
+
+    /// Passes on what was handed in, and takes no more.
+    pub(crate) fn close(&self) {
+        let mut desk = self.desk();
+        desk.pass_on();
+        desk.writer = None;
+        self.handed_in.notify_one();
+    }
+
+    /// Whether the journal is still open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.desk().writer.is_some()
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Desk {
+    /// Passes on what waits; `false` where there is no writer any more, and who waits is told so by the drop.
+    fn pass_on(&mut self) -> bool {
+        let submissions = std::mem::take(&mut self.waiting);
+        let Some(writer) = &self.writer else { return false };
+        let batch = Batch { submissions, settled: self.settled.clone() };
+        if !batch.submissions.is_empty() && writer.send(batch).is_err() {
+            self.writer = None;
+        }
+        self.writer.is_some()
+    }
+}
+
+/// Tells those who wait what became of what they handed in; ends when clerk and writer are gone.
+pub(crate) async fn tell(mut settled: UnboundedReceiver<Vec<Settled>>) {
+    while let Some(batch) = settled.recv().await {
+        for Settled { reply, result } in batch {
+            // Who does not wait any more finds it in the journal.
+            let _gone = reply.send(result);
+        }
+    }
+}
