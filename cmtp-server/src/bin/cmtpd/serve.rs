@@ -60,7 +60,8 @@ impl Serve {
             Log::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
             Log::Json => log.json().init(),
         }
-        tokio::runtime::Runtime::new()?.block_on(serve(self))
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(serve(self))
     }
 
     fn config(&self) -> anyhow::Result<Config> {
