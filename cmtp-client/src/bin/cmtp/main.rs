@@ -21,6 +21,10 @@ use clap_complete::Shell;
 
 use crate::exit::{Exit, Outcome};
 
+/// A request makes and drops some dozen small pieces; the system's allocator takes several times as long for each.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Call CMTP nodes, and judge what they answered.
 ///
 /// Every request is signed by your identity; every answer comes as a chain of layers that the node
