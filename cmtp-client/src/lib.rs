@@ -40,6 +40,7 @@ mod close;
 mod connection;
 mod control;
 mod ending;
+pub mod entropy;
 mod exchange;
 mod home;
 mod identity;

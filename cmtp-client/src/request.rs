@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::rand;
 use bytes::Bytes;
-use cmtp_codec::{Chain, DecodeErrorKind, Digest, Field, Fqmn, Layer, PublicKey, Salt};
+use cmtp_codec::{Chain, DecodeErrorKind, Digest, Field, Fqmn, Layer, PublicKey};
 use cmtp_spec::{FieldClass, FieldIndex, JournalMode, Step};
-use uuid::{NoContext, Timestamp, Uuid};
+use uuid::Builder;
 
 use crate::clock;
+use crate::entropy::{self, NoEntropy};
 use crate::identity::Identity;
 
 /// What is asked of a node.
@@ -95,8 +95,8 @@ impl Request {
         audience: PublicKey,
         now: u64,
     ) -> Result<PreparedRequest, PrepareError> {
-        let mut origin = Layer::new(Step::ORIGIN, identity.did(), now, fresh_salt()?);
-        let message_id = message_id(now);
+        let mut origin = Layer::new(Step::ORIGIN, identity.did(), now, entropy::salt()?);
+        let message_id = message_id(now)?;
         let not_after = now.saturating_add(clock::micros(self.valid_for));
         // [LAY-8] The origin MUST carry each of `message-id`, `audience`, `target` and `not-after`.
         origin.public = vec![
@@ -112,16 +112,16 @@ impl Request {
         if let Some(args) = self.target.args() {
             // [FQN-7] They are carried as they are and MUST NOT be serialised anew.
             let args = Field::bytes(FieldIndex::ARGS, args.to_owned());
-            origin = origin.with_private(fresh_salt()?, args);
+            origin = origin.with_private(entropy::salt()?, args);
         }
         for field in self.fields {
             origin = match field.name.default_class() {
                 FieldClass::Public => origin.with_public(field),
-                FieldClass::Private => origin.with_private(fresh_salt()?, field),
+                FieldClass::Private => origin.with_private(entropy::salt()?, field),
             };
         }
         if let Some(body) = self.body {
-            origin = origin.with_body(fresh_salt()?, body);
+            origin = origin.with_body(entropy::salt()?, body);
         }
         let mut chain = Chain::default();
         // Chapter 7: the processes of writes begin with `origin(signed)`.
@@ -202,9 +202,9 @@ pub enum PrepareError {
     /// A field or a count that no node would take.
     #[error("the request can't be sent: {0}")]
     Layer(#[from] DecodeErrorKind),
-    /// The system has no randomness.
-    #[error("the system has no randomness for salts")]
-    Randomness,
+    /// There is nothing to make salts of.
+    #[error(transparent)]
+    Randomness(#[from] NoEntropy),
 }
 
 impl PrepareError {
@@ -214,16 +214,10 @@ impl PrepareError {
     }
 }
 
-fn fresh_salt() -> Result<Salt, PrepareError> {
-    let mut salt = [0; 16];
-    // [HSH-6] A sender MUST draw a fresh random salt for each public leaf, private field and body.
-    rand::fill(&mut salt).map_err(|aws_lc_rs::error::Unspecified| PrepareError::Randomness)?;
-    Ok(Salt(salt))
-}
-
-fn message_id(now: u64) -> [u8; 16] {
-    let nanos = u32::try_from(now % 1_000_000 * 1_000).unwrap_or_default();
-    Uuid::new_v7(Timestamp::from_unix(NoContext, now / 1_000_000, nanos)).into_bytes()
+fn message_id(now: u64) -> Result<[u8; 16], NoEntropy> {
+    let mut random = [0; 10];
+    entropy::fill(&mut random)?;
+    Ok(Builder::from_unix_timestamp_millis(now / 1_000, &random).into_uuid().into_bytes())
 }
 
 /// As long as a node gives a service by default, so that the two deadlines agree.

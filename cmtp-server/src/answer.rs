@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use cmtp_client::entropy;
 use cmtp_codec::{
     Chain, Digest, Field, Fqmn, Frame, Layer, Link, Name, Receipt, RedactedLayer, Seal,
 };
@@ -34,19 +35,28 @@ pub(crate) struct Answering<'a> {
     has_sent: bool,
     mode: JournalMode,
     pieces: Vec<u64>,
-    after_origin: Growing,
-    after_dispatch: Option<Growing>,
+    after_origin: Mark,
+    after_dispatch: Option<Mark>,
     time: u64,
 }
 
-/// What can be gone back to.
-#[derive(Clone)]
+/// The chain, and what the journal does not have of it yet.
 struct Growing {
     chain: Chain,
     status: Status,
     /// Frames and cores that no entry covers yet.
     unrecorded: BytesMut,
     cores: BytesMut,
+}
+
+/// A place that can be gone back to, as long as nothing that came after it was journalled.
+#[derive(Clone, Copy)]
+struct Mark {
+    chain: Chain,
+    status: Status,
+    unrecorded: usize,
+    cores: usize,
+    unsent: usize,
 }
 
 impl<'a> Answering<'a> {
@@ -65,18 +75,18 @@ impl<'a> Answering<'a> {
         let mut state = Growing {
             chain,
             status: Status::NONE,
-            unrecorded: BytesMut::new(),
-            cores: BytesMut::new(),
+            unrecorded: BytesMut::with_capacity(FRAMES + origin.data().map_or(0, Bytes::len)),
+            cores: BytesMut::with_capacity(CORES),
         };
         state.take(&origin);
         Ok(Self {
             node,
             send,
             origin,
-            after_origin: state.clone(),
+            after_origin: state.mark(0),
             state,
             origin_hash,
-            unsent: BytesMut::new(),
+            unsent: BytesMut::with_capacity(FRAMES),
             has_sent: false,
             mode: live.journal_mode.max(asked),
             pieces: Vec::new(),
@@ -123,7 +133,7 @@ impl<'a> Answering<'a> {
 
     pub(crate) fn layer(&mut self, step: Step) -> Result<Layer, Fault> {
         let time = self.now();
-        Ok(Layer::new(step, self.node.key.layer_key().public(), time, node::salt()?))
+        Ok(Layer::new(step, self.node.key.layer_key().public(), time, entropy::salt()?))
     }
 
     pub(crate) fn append(&mut self, layer: Layer) -> Result<(), Fault> {
@@ -169,11 +179,11 @@ impl<'a> Answering<'a> {
         for field in reply.fields {
             layer = match Name::default_class(&field.name) {
                 FieldClass::Public => layer.with_public(field),
-                FieldClass::Private => layer.with_private(node::salt()?, field),
+                FieldClass::Private => layer.with_private(entropy::salt()?, field),
             };
         }
         if let Some(body) = reply.body {
-            layer = layer.with_body(node::salt()?, body);
+            layer = layer.with_body(entropy::salt()?, body);
         }
         self.append(layer)
     }
@@ -196,25 +206,29 @@ impl<'a> Answering<'a> {
 
     /// Forgets what came after the dispatch layer of a journalled intent; `false` where there is none.
     pub(crate) fn back_to_dispatch(&mut self) -> bool {
-        let Some(state) = self.after_dispatch.take() else { return false };
-        // Nothing of it was sent, or the mode of the journal would not matter any more.
-        self.unsent
-            .truncate(self.unsent.len() - (self.state.unrecorded.len() - state.unrecorded.len()));
-        self.state = state;
+        let Some(mark) = self.after_dispatch.take() else { return false };
+        self.back_to(mark);
         true
     }
 
     /// Forgets all that the node appended.
     pub(crate) fn back_to_origin(&mut self) {
-        self.unsent.clear();
-        self.state = self.after_origin.clone();
+        self.back_to(self.after_origin);
+    }
+
+    /// Nothing after the mark was sent, or the mode of the journal would not matter any more.
+    fn back_to(&mut self, mark: Mark) {
+        (self.state.chain, self.state.status) = (mark.chain, mark.status);
+        self.state.unrecorded.truncate(mark.unrecorded);
+        self.state.cores.truncate(mark.cores);
+        self.unsent.truncate(mark.unsent);
     }
 
     /// Journals that the request is about to be dispatched; the entry's index is given back.
     pub(crate) async fn record_intent(&mut self) -> Result<u64, Fault> {
         let head = self.state.chain.head();
         let recorded = self.record(EntryType::INTENT, EntryFlags(0), head).await?;
-        self.after_dispatch = Some(self.state.clone());
+        self.after_dispatch = Some(self.state.mark(self.unsent.len()));
         Ok(recorded.index)
     }
 
@@ -370,7 +384,22 @@ impl Growing {
             self.status = layer.status;
         }
     }
+
+    fn mark(&self, unsent: usize) -> Mark {
+        Mark {
+            chain: self.chain,
+            status: self.status,
+            unrecorded: self.unrecorded.len(),
+            cores: self.cores.len(),
+            unsent,
+        }
+    }
 }
+
+/// Bytes of the frames of an answer that is short: what most need is set aside once.
+const FRAMES: usize = 1536;
+/// Bytes of the cores of five layers, two of them signed.
+const CORES: usize = 1024;
 
 /// Makes `layer` the end of a write that stopped at its dispatch or later, and was not committed.
 pub(crate) fn mark_dispatched(layer: Layer, refusal: &Refusal) -> Layer {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cmtp_client::entropy;
 use cmtp_codec::Fqmn;
 use cmtp_spec::{BusAuth, CloseCode, EntryFlags, EntryType, Status, Step, limits};
 use quinn::{RecvStream, SendStream, VarInt};
@@ -173,7 +174,7 @@ impl Exchange<'_, '_> {
 
     /// Takes the steps of the request's process, up to the first refusal, and seals.
     async fn run(&mut self, admission: &Admission, claimed: Option<Claimed>) -> Result<(), Fault> {
-        let (time, salt) = (self.answer.now(), node::salt()?);
+        let (time, salt) = (self.answer.now(), entropy::salt()?);
         self.answer.append(admission.layer(self.node, self.proved, time, salt))?;
         let Ok(admitted) = &admission.outcome else {
             return self.answer.finish_refused(admission.token_accepted).await;
@@ -380,7 +381,7 @@ impl Exchange<'_, '_> {
         } else {
             self.answer.back_to_origin();
             admission.refuse(storage_full());
-            let (time, salt) = (self.answer.now(), node::salt()?);
+            let (time, salt) = (self.answer.now(), entropy::salt()?);
             self.answer.append(admission.layer(self.node, self.proved, time, salt))?;
         }
         self.answer.finish_unrecorded().await

@@ -1,5 +1,6 @@
 //! A request as it comes in, up to its end or an early refusal. `cmtp-spec/spec/09-quic.md`.
 
+use cmtp_client::entropy::NoEntropy;
 use cmtp_codec::{
     Assembler, Auth, DecodeErrorKind, Frame, FrameReader, Layer, Link, LinkError, Part, Source,
 };
@@ -205,8 +206,14 @@ impl From<DecodeErrorKind> for Fault {
     }
 }
 
+impl From<NoEntropy> for Fault {
+    fn from(_nothing_to_do_about_it: NoEntropy) -> Self {
+        Self::Internal
+    }
+}
+
 impl From<aws_lc_rs::error::Unspecified> for Fault {
-    fn from(_no_entropy: aws_lc_rs::error::Unspecified) -> Self {
+    fn from(_no_encryption: aws_lc_rs::error::Unspecified) -> Self {
         Self::Internal
     }
 }

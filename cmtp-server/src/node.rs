@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cmtp_codec::{Digest, KeyList, PublicKey, Salt};
+use cmtp_codec::{Digest, KeyList, PublicKey};
 use cmtp_spec::JournalMode;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -262,13 +262,6 @@ pub enum NodeError {
 pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// A fresh salt: `[HSH-6]`.
-pub(crate) fn salt() -> Result<Salt, aws_lc_rs::error::Unspecified> {
-    let mut salt = [0; 16];
-    aws_lc_rs::rand::fill(&mut salt)?;
-    Ok(Salt(salt))
 }
 
 /// How often refusals are summed up: at most 1,440 entries a day, whoever floods the node.

@@ -1,6 +1,7 @@
 //! What a node knows again from its journal when it opens, and how it closes what a crash left open.
 
 use bytes::BytesMut;
+use cmtp_client::entropy;
 use cmtp_codec::{Chain, Digest, Fqmn, Layer, Link, PublicKey, RedactedLayer};
 use cmtp_spec::{EntryFlags, EntryType, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step};
 
@@ -106,7 +107,7 @@ impl Node {
         let message = self.journal.read(pieces)?;
         let key = self.key.layer_key().public();
         let time = message.links().last().map_or(0, Link::time).max(node::now());
-        let layer = |step| Ok::<_, RebuildError>(Layer::new(step, key, time, node::salt()?));
+        let layer = |step| Ok::<_, RebuildError>(Layer::new(step, key, time, entropy::salt()?));
         let is_stream = message.links().iter().any(|link| link.step() == Step::SEGMENT);
         let (layer, entry_type, flags) = if is_stream {
             let layer = layer(Step::SEGMENT)?.with_flag(LayerFlags::CUT);
@@ -213,6 +214,9 @@ pub enum RebuildError {
     #[expect(private_interfaces, reason = "it is shown, not taken apart")]
     Journal(#[from] JournalError),
     /// No randomness.
-    #[error("the system has no randomness")]
-    Randomness(#[from] aws_lc_rs::error::Unspecified),
+    #[error(transparent)]
+    Randomness(#[from] entropy::NoEntropy),
+    /// Nothing can be hidden.
+    #[error("the crypto library can't encrypt")]
+    Encryption(#[from] aws_lc_rs::error::Unspecified),
 }

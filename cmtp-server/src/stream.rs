@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use cmtp_client::entropy;
 use cmtp_spec::{EntryFlags, EntryType, LayerFlags, Step, limits};
 use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
@@ -64,7 +65,7 @@ pub(crate) async fn serve(
         sealed = Instant::now();
         let mut gone = false;
         for part in cut(bytes) {
-            let layer = answer.layer(Step::SEGMENT)?.with_body(node::salt()?, part);
+            let layer = answer.layer(Step::SEGMENT)?.with_body(entropy::salt()?, part);
             answer.append(layer)?;
             count += 1;
             // [QUI-25] Not more than `segment-bytes-max` bytes of segments without an INTERIM.

@@ -3,6 +3,7 @@
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::error::Unspecified;
 use bytes::Bytes;
+use cmtp_client::entropy::{self, NoEntropy};
 use cmtp_codec::{Digest, Entry};
 
 /// What one entry stands for: some layers of a message, or a note of the node's own.
@@ -34,7 +35,7 @@ impl PieceKeys {
 
     fn fresh() -> Result<Self, Unspecified> {
         let mut keys = [0; Self::LENGTH];
-        aws_lc_rs::rand::fill(&mut keys)?;
+        entropy::fill(&mut keys).map_err(|NoEntropy| Unspecified)?;
         Ok(Self(keys))
     }
 }
