@@ -6,59 +6,80 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use cmtp_codec::{Entry, PublicKey};
 
 use crate::journal::commit::{Commit, read_body};
 use crate::journal::piece::PieceKeys;
 use crate::journal::wal::{self, HEADER};
 
-/// Moves the commits of a log file that is not written to any more. The log may be removed afterwards.
+/// Moves the commits of a log file that is not written to any more, and says where each one's record begins. The log may
+/// be removed afterwards.
 ///
 /// Entries come last: where they stand under their name, all three files are whole. Done twice, it does no harm.
 pub(crate) fn write(
     folder: &Path,
     node: &PublicKey,
     first: u64,
-    commits: &[(Commit, u64)],
-) -> io::Result<()> {
-    let commits = || commits.iter().map(|(commit, _)| commit);
-    let pieces = || commits().flat_map(|commit| &commit.pieces);
-    let head = wal::header(node, first);
-    let header = [Bytes::copy_from_slice(&head)];
-    let records = header.iter().cloned().chain(commits().map(Commit::encode_record));
-    write_file(folder, first, RECORDS, records)?;
-    let keys = pieces().map(|piece| Bytes::copy_from_slice(&piece.hidden.keys.0));
-    write_file(folder, first, KEYS, keys)?;
-    let entries = pieces().map(|piece| Bytes::copy_from_slice(&piece.entry.to_bytes()));
-    write_file(folder, first, ENTRIES, entries)
+    commits: impl Iterator<Item = io::Result<Commit>>,
+) -> io::Result<Vec<(u64, u64)>> {
+    let mut records = Part::create(folder, first, RECORDS)?;
+    let mut keys = Part::create(folder, first, KEYS)?;
+    let mut entries = Part::create(folder, first, ENTRIES)?;
+    records.out.write_all(&wal::header(node, first))?;
+    let (mut places, mut at) = (Vec::new(), HEADER as u64);
+    for commit in commits {
+        let commit = commit?;
+        let record = commit.encode_record();
+        places.push((commit.first, at));
+        at += record.len() as u64;
+        records.out.write_all(&record)?;
+        for piece in &commit.pieces {
+            keys.out.write_all(&piece.hidden.keys.0)?;
+            entries.out.write_all(&piece.entry.to_bytes())?;
+        }
+    }
+    records.finish()?;
+    keys.finish()?;
+    entries.finish()?;
+    Ok(places)
 }
 
-fn write_file(
-    folder: &Path,
-    first: u64,
-    extension: &str,
-    parts: impl Iterator<Item = Bytes>,
-) -> io::Result<()> {
-    let path = wal::path(folder, first, extension);
-    // Not `.unfinished` beside the log's own, which may be in the making at the same time.
-    let unfinished = path.with_extension(format!("{extension}-{}", wal::UNFINISHED));
-    let written = (|| {
+/// One of the three files in the making; dropped before it is finished, it is removed.
+struct Part {
+    path: PathBuf,
+    unfinished: PathBuf,
+    out: io::BufWriter<File>,
+    is_finished: bool,
+}
+
+impl Part {
+    fn create(folder: &Path, first: u64, extension: &str) -> io::Result<Self> {
+        let path = wal::path(folder, first, extension);
+        // Not `.unfinished` beside the log's own, which may be in the making at the same time.
+        let unfinished = path.with_extension(format!("{extension}-{}", wal::UNFINISHED));
         let file = wal::private(OpenOptions::new().create(true).truncate(true).write(true))
             .open(&unfinished)?;
-        let mut out = io::BufWriter::with_capacity(BUFFER, file);
-        for part in parts {
-            out.write_all(&part)?;
-        }
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&unfinished, &path)?;
-        wal::sync_folder(&path)
-    })();
-    if written.is_err() {
-        // What is not whole only takes the room that may be missing.
-        let _gone = fs::remove_file(&unfinished);
+        let out = io::BufWriter::with_capacity(BUFFER, file);
+        Ok(Self { path, unfinished, out, is_finished: false })
     }
-    written
+
+    /// Makes it durable, and gives it its name.
+    fn finish(mut self) -> io::Result<()> {
+        self.out.flush()?;
+        self.out.get_ref().sync_all()?;
+        fs::rename(&self.unfinished, &self.path)?;
+        self.is_finished = true;
+        wal::sync_folder(&self.path)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            // What is not whole only takes the room that may be missing.
+            let _gone = fs::remove_file(&self.unfinished);
+        }
+    }
 }
 
 /// The three files. They are opened to be read: there are more of them than a process may have open.

@@ -13,7 +13,7 @@ use crate::journal::segment::Segment;
 pub(crate) struct Store(RwLock<BTreeMap<u64, Held>>);
 
 /// A file and where its commits begin: (first index, byte), ascending.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     file: Source,
     commits: Vec<(u64, u64)>,
@@ -23,6 +23,21 @@ struct Held {
 enum Source {
     Log(Arc<File>),
     Moved(Segment),
+}
+
+impl Source {
+    /// The commit that begins at `at`.
+    fn read(&self, at: u64) -> io::Result<Commit> {
+        match self {
+            Self::Moved(segment) => segment.read(at).map(|(commit, _)| commit),
+            Self::Log(file) => {
+                let (body, _) = read_body(file, at)?;
+                Commit::decode(body).ok_or_else(|| {
+                    io::Error::new(io::ErrorKind::InvalidData, "the journal's log is damaged")
+                })
+            }
+        }
+    }
 }
 
 impl Store {
@@ -43,19 +58,20 @@ impl Store {
         }
     }
 
+    /// The commits of the log that begins with the entry `first`, each read when its turn comes.
+    pub(crate) fn log(&self, first: u64) -> impl Iterator<Item = io::Result<Commit>> + use<> {
+        let files = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let held = files.get(&first).cloned();
+        let commits =
+            |Held { file, commits }: Held| commits.into_iter().map(move |(_, at)| file.read(at));
+        held.into_iter().flat_map(commits)
+    }
+
     /// The commit that holds the entry `index`.
     pub(crate) fn read(&self, index: u64) -> io::Result<Commit> {
         let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no entry {index}"));
         let (file, at) = self.find(index).ok_or_else(missing)?;
-        let commit = match &file {
-            Source::Moved(segment) => segment.read(at).map(|(commit, _)| commit),
-            Source::Log(file) => {
-                let (body, _) = read_body(file, at)?;
-                Commit::decode(body).ok_or_else(|| {
-                    io::Error::new(io::ErrorKind::InvalidData, "the journal's log is damaged")
-                })
-            }
-        }?;
+        let commit = file.read(at)?;
         if index < commit.first + commit.pieces.len() as u64 { Ok(commit) } else { Err(missing()) }
     }
 

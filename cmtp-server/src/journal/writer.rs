@@ -319,12 +319,9 @@ impl Mover {
 
     fn move_log(&self, first: u64) -> io::Result<()> {
         let path = wal::path(&self.folder, first, wal::WAL);
-        let file = std::fs::read(&path)?.into();
-        let damaged = |damage| io::Error::new(io::ErrorKind::InvalidData, damage);
-        let scanned = wal::scan(&file, &self.node, first).map_err(damaged)?;
-        segment::write(&self.folder, &self.node, first, &scanned.commits)?;
-        let (segment, commits) = open_segment(&self.folder, &self.node, first, |_| {})?;
-        self.store.add_segment(first, segment, commits);
+        let places = segment::write(&self.folder, &self.node, first, self.store.log(first))?;
+        let segment = Segment::open(&self.folder, &self.node, first)?;
+        self.store.add_segment(first, segment, places);
         std::fs::remove_file(&path)?;
         wal::sync_folder(&path)
     }
