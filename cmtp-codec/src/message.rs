@@ -1,5 +1,7 @@
 //! Whole messages, and what is to be said of them: `cmtp-spec/spec/13-receipts.md`.
 
+use std::sync::Arc;
+
 use cmtp_spec::{FieldIndex, Opcode, Status};
 
 use crate::chain::{Link, LinkError};
@@ -72,7 +74,7 @@ impl Unverified<Message> {
         };
         // Whose list is forged is told after all that its layers say.
         let root = root.copied().filter(|_| forged.is_none());
-        let mut verifier = Verifier::new(root, keys).sealed_by(message.seal.key);
+        let mut verifier = Verifier::new(root, keys.map(Arc::new)).sealed_by(message.seal.key);
         let heads = replay(&message, &mut verifier)?;
         let verdict = verifier.check_seal(&message.seal)?;
         if let Some(error) = forged {

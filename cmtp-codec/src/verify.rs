@@ -24,13 +24,15 @@ use crate::trust::Verified;
 /// Layers are not kept unless [`Verifier::keeping`] asks for it; without that six bytes stay of each.
 ///
 /// ```
+/// use std::sync::Arc;
+///
 /// use cmtp_codec::{KeyList, Message, PublicKey, Unverified, Verified, Verifier};
 ///
 /// /// What `Unverified<Message>::verify` does, but for `heads` and the place of a fault.
 /// fn verify(
 ///     message: Message,
 ///     root: PublicKey,
-///     keys: Verified<KeyList>,
+///     keys: Arc<Verified<KeyList>>,
 /// ) -> Result<bool, cmtp_codec::Invalid> {
 ///     let mut verifier = Verifier::new(Some(root), Some(keys));
 ///     for link in message.links {
@@ -43,7 +45,7 @@ use crate::trust::Verified;
 #[derive(Debug)]
 pub struct Verifier {
     root: Option<PublicKey>,
-    keys: Option<Verified<KeyList>>,
+    keys: Option<Arc<Verified<KeyList>>>,
     chain: Chain,
     /// [PRC-4] Carried along: to look for it under each seal would take time by the square of a stream's length.
     status: Status,
@@ -106,7 +108,7 @@ pub struct Judgement {
 impl Verifier {
     /// Begins a message. `root` is the node's root key that the caller trusts and `keys` its key list; without `root`
     /// the best verdict is [`Verdict::Consistent`].
-    pub fn new(root: Option<PublicKey>, keys: Option<Verified<KeyList>>) -> Self {
+    pub fn new(root: Option<PublicKey>, keys: Option<Arc<Verified<KeyList>>>) -> Self {
         let listed = keys.as_ref().map_or(&[][..], |keys| &keys.keys);
         // [RCP-8] Only these can seal, so only their clocks need watching.
         let sealers = listed.iter().filter(|listed| listed.key_use == KeyUse::LAYER);
@@ -167,6 +169,21 @@ impl Verifier {
         Ok(hash)
     }
 
+    /// Takes layer 0 from whoever made it, and so has hashed it: `chain` holds it and nothing else. For a new verifier.
+    ///
+    /// With another chain than that of `origin` no seal would hold.
+    #[must_use]
+    pub fn after_own(mut self, origin: Layer, chain: &Chain) -> Self {
+        let link = Link::Layer(origin);
+        self.chain = *chain;
+        self.note(0, &link);
+        if let Some(kept) = &mut self.kept {
+            kept.links.push(link);
+            kept.heads.push(chain.head());
+        }
+        self
+    }
+
     /// Takes an interim seal over the layers so far.
     ///
     /// # Errors
@@ -201,6 +218,12 @@ impl Verifier {
             .chain
             .push(link)
             .map_err(|error| Invalid { place: Place::Layer(number), fault: Fault::Link(error) })?;
+        self.note(number, link);
+        Ok(hash)
+    }
+
+    /// Keeps of a layer what the seal is judged by.
+    fn note(&mut self, number: u32, link: &Link) {
         let (step, status, place) = (link.step(), link.status(), self.steps.len());
         if status != Status::NONE {
             self.status = status;
@@ -215,7 +238,6 @@ impl Verifier {
         if let (Step::RESOLVE, Some(layer)) = (step, link.layer()) {
             self.names.take(place, layer);
         }
-        Ok(hash)
     }
 
     pub(crate) fn check_interim(&self, seal: &Seal) -> Result<(), Invalid> {

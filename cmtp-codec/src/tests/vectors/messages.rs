@@ -1,5 +1,7 @@
 //! Stored messages, and the two directions of a request stream.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use cmtp_spec::{FieldIndex, Step};
@@ -133,7 +135,7 @@ fn read_to_end(assembler: &mut Assembler, input: &[u8]) -> Result<Vec<Part>, Sto
 
 /// Verifies a message part by part, as a client does with a stream.
 fn in_parts(message: &Message, root: Option<PublicKey>) -> Result<Verified<Replay>, Invalid> {
-    let keys = message.seal.keys.clone().map(|keys| keys.verify().unwrap());
+    let keys = message.seal.keys.clone().map(|keys| Arc::new(keys.verify().unwrap()));
     let mut verifier = Verifier::new(root, keys).sealed_by(message.seal.key).keeping();
     let mut interims = message.interims.iter().peekable();
     for link in &message.links {
