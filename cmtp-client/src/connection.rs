@@ -1,11 +1,12 @@
 //! A connection to one node: `cmtp-spec/spec/09-quic.md`.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cmtp_codec::{Digest, KeyList, KnownStatements, PublicKey, Verified};
+use cmtp_codec::{Digest, KeyList, PublicKey, Verified};
 use cmtp_spec::{CloseCode, binding, limits};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -47,10 +48,8 @@ struct Shared {
     quic: quinn::Connection,
     identity: Arc<Identity>,
     settings: Settings,
-    keys: Verified<KeyList>,
     trusted_by: TrustedBy,
-    exporter: Digest,
-    known: Arc<KnownStatements>,
+    expected: Arc<Expected>,
     credentials: Option<Credentials>,
     /// Whether the node answered on this connection, so that it knows the token by its digest.
     answered: AtomicBool,
@@ -80,16 +79,21 @@ impl Connection {
         let exporter = exporter_value(&quic)?;
         let credentials =
             token.map(|token| Credentials::new(token, &identity, &exporter, &keys.root));
+        let expected = Expected {
+            root: keys.root,
+            keys: Arc::new(keys),
+            exporter: Digest::of(&exporter),
+            token: credentials.as_ref().map_or(Digest::ZERO, Credentials::digest),
+            known: Arc::default(),
+        };
         let (sender, goaway) = watch::channel(None);
         let watcher = tokio::spawn(control.watch(quic.clone(), sender));
         let shared = Shared {
             quic,
             identity,
             settings,
-            keys,
             trusted_by,
-            exporter: Digest::of(&exporter),
-            known: Arc::default(),
+            expected: Arc::new(expected),
             credentials,
             answered: AtomicBool::new(false),
             limits,
@@ -101,12 +105,12 @@ impl Connection {
 
     /// Who the node is: its root key.
     pub fn node(&self) -> PublicKey {
-        self.shared.keys.root
+        self.shared.expected.root
     }
 
     /// The node's key list.
     pub fn keys(&self) -> &Verified<KeyList> {
-        &self.shared.keys
+        &self.shared.expected.keys
     }
 
     /// What made the node trusted.
@@ -148,7 +152,8 @@ impl Connection {
     /// # Errors
     /// As [`Connection::call`].
     pub async fn send(&self, request: &PreparedRequest) -> Result<Answer, CallError> {
-        let answer = async { self.open_prepared(request).await?.answer().await };
+        // Pinned first: it is large, and would be copied into the timeout.
+        let answer = pin!(async { self.answer(request).await });
         match tokio::time::timeout(patience(request), answer).await {
             Ok(answer) => Ok(answer?.after_unknown(request.may_have_been_sent())),
             // Dropping the exchange has told the node.
@@ -169,6 +174,18 @@ impl Connection {
     /// # Errors
     /// As [`Connection::open`].
     pub async fn open_prepared(&self, request: &PreparedRequest) -> Result<Streaming, CallError> {
+        self.open_keeping(request, false).await
+    }
+
+    async fn answer(&self, request: &PreparedRequest) -> Result<Answer, CallError> {
+        self.open_keeping(request, true).await?.answer().await
+    }
+
+    async fn open_keeping(
+        &self,
+        request: &PreparedRequest,
+        keep: bool,
+    ) -> Result<Streaming, CallError> {
         if request.audience() != self.node() {
             return Err(CallError::OtherNode(request.audience()));
         }
@@ -178,7 +195,9 @@ impl Connection {
             self.shared.credentials.is_some() && self.shared.answered.load(Ordering::Relaxed);
         let exchange = self.exchange(request, !by_digest).await?;
         let token = if by_digest { TokenShown::ByDigest } else { TokenShown::Whole };
-        Ok(Streaming::new(self.clone(), request.clone(), exchange, token, patience(request)))
+        // What is kept as a whole is waited for as a whole.
+        let patience = (!keep).then(|| patience(request));
+        Ok(Streaming::new(self.clone(), request.clone(), exchange, token, patience, keep))
     }
 
     /// Opens a request stream; nothing is sent before the exchange is asked for what comes.
@@ -208,15 +227,8 @@ impl Connection {
     }
 
     /// What an answer on this connection must agree with.
-    pub(crate) fn expected(&self) -> Expected {
-        let Shared { keys, exporter, credentials, known, .. } = &*self.shared;
-        Expected {
-            root: keys.root,
-            keys: keys.clone(),
-            exporter: *exporter,
-            token: credentials.as_ref().map_or(Digest::ZERO, Credentials::digest),
-            known: known.clone(),
-        }
+    pub(crate) fn expected(&self) -> Arc<Expected> {
+        Arc::clone(&self.shared.expected)
     }
 
     /// The node knows the token by its digest from now on.

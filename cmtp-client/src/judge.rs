@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cmtp_codec::{
-    Digest, KeyList, KnownStatements, Layer, Link, ProcessVerdict, PublicKey, Seal, Verified,
-    Verifier,
+    Chain, Digest, KeyList, KnownStatements, Layer, Link, ProcessVerdict, PublicKey, Seal,
+    Verified, Verifier,
 };
 use cmtp_spec::{ConnectionKind, FieldIndex, Status, Step};
 
 use crate::answer::{BadAnswer, is_success};
 use crate::ending::Ending;
+use crate::request::PreparedRequest;
 
 /// What an answer must agree with.
 #[derive(Clone, Debug)]
@@ -19,7 +20,7 @@ pub(crate) struct Expected {
     /// The node that was called.
     pub(crate) root: PublicKey,
     /// Its key list, as it was shown.
-    pub(crate) keys: Verified<KeyList>,
+    pub(crate) keys: Arc<Verified<KeyList>>,
     /// SHA-256 of the connection's exporter value.
     pub(crate) exporter: Digest,
     /// SHA-256 of the token shown; zero where none was.
@@ -59,8 +60,10 @@ impl Piece {
 /// Verifies one answer part by part.
 #[derive(Debug)]
 pub(crate) struct Judge {
-    expected: Expected,
-    origin: Layer,
+    expected: Arc<Expected>,
+    origin: Arc<Layer>,
+    /// Of the origin alone.
+    chain: Chain,
     keep: bool,
     /// Layers that came before it was known whether the node closed layer 0 unread, which changes every hash.
     held: Vec<Link>,
@@ -73,11 +76,12 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    /// Judges an answer to `origin`; with `keep` all of it stays in memory.
-    pub(crate) fn new(expected: Expected, origin: Layer, keep: bool) -> Self {
+    /// Judges an answer to `request`; with `keep` all of it stays in memory.
+    pub(crate) fn new(expected: Arc<Expected>, request: &PreparedRequest, keep: bool) -> Self {
         Self {
             expected,
-            origin,
+            origin: Arc::clone(&request.origin),
+            chain: request.chain,
             keep,
             held: Vec::new(),
             verifier: None,
@@ -148,7 +152,7 @@ impl Judge {
         }
         let recorded = seal.recorded;
         // [STO-5] The node's key list as it was shown; R0 is judged by it, now and later.
-        seal.keys = Some((*self.expected.keys).clone());
+        seal.keys = Some((**self.expected.keys).clone());
         self.begin(unread)?;
         let verifier = self.verifier.take().ok_or(BadAnswer::NoAdmit)?;
         let judgement = verifier.seal(seal)?;
@@ -175,15 +179,17 @@ impl Judge {
         if self.verifier.is_some() {
             return Ok(());
         }
-        let mut origin = self.origin.clone();
+        let mut origin = (*self.origin).clone();
+        let Expected { root, keys, known, .. } = &*self.expected;
+        let verifier = Verifier::new(Some(*root), Some(keys.clone())).knowing(known.clone());
+        let mut verifier = if self.keep { verifier.keeping() } else { verifier };
         if unread {
             // [QUI-17] Both sides then close layer 0 with B = 32 zero bytes.
             origin.close_unread();
+            verifier.link(Link::Layer(origin))?;
+        } else {
+            verifier = verifier.after_own(origin, &self.chain);
         }
-        let Expected { root, keys, known, .. } = &self.expected;
-        let verifier = Verifier::new(Some(*root), Some(keys.clone())).knowing(known.clone());
-        let mut verifier = if self.keep { verifier.keeping() } else { verifier };
-        verifier.link(Link::Layer(origin))?;
         self.admit = self.expected.check_admit(self.held.first());
         for link in self.held.drain(..) {
             verifier.link(link)?;
@@ -260,20 +266,20 @@ mod tests {
         judge_received(sample.received(request.origin()), &request)
     }
 
-    fn expected() -> Expected {
+    fn expected() -> Arc<Expected> {
         let root = signing_key(NODE);
         let keys = KeyList::sign_single(&root).verify().unwrap();
-        Expected {
+        Arc::new(Expected {
             root: root.public(),
-            keys,
+            keys: Arc::new(keys),
             exporter: EXPORTER,
             token: TOKEN,
             known: Arc::default(),
-        }
+        })
     }
 
     fn judge_received(received: Received, request: &PreparedRequest) -> Result<Answer, BadAnswer> {
-        let mut judge = Judge::new(expected(), request.origin().clone(), true);
+        let mut judge = Judge::new(expected(), request, true);
         for link in received.links {
             judge.link(link)?;
         }

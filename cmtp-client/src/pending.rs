@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use cmtp_codec::{
@@ -24,7 +25,7 @@ impl PreparedRequest {
         let mut out = BytesMut::new();
         out.put_slice(&MAGIC);
         out.put_u8(VERSION);
-        out.put_slice(&self.head.0);
+        out.put_slice(&self.head().0);
         self.origin.encode(&mut out);
         out.freeze()
     }
@@ -60,8 +61,8 @@ impl PreparedRequest {
             message_id: origin.fixed(id).ok_or(lacks(id))?,
             not_after: origin.number(not_after).ok_or(lacks(not_after))?,
             audience: origin.key(audience).ok_or(lacks(audience))?,
-            head: hash,
-            origin,
+            chain,
+            origin: Arc::new(origin),
             sent_before: true,
         })
     }

@@ -1,5 +1,6 @@
 //! What is asked of a node, and the origin that is made of it: `cmtp-spec/spec/03-layers.md`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -125,12 +126,13 @@ impl Request {
         }
         let mut chain = Chain::default();
         // Chapter 7: the processes of writes begin with `origin(signed)`.
-        let head = if self.signed || self.target.is_write() {
-            chain.append_signed(&mut origin, identity.key())?
+        if self.signed || self.target.is_write() {
+            chain.append_signed(&mut origin, identity.key())?;
         } else {
-            chain.append(&origin)?
-        };
-        Ok(PreparedRequest { origin, head, message_id, not_after, audience, sent_before: false })
+            chain.append(&origin)?;
+        }
+        let origin = Arc::new(origin);
+        Ok(PreparedRequest { origin, chain, message_id, not_after, audience, sent_before: false })
     }
 }
 
@@ -140,8 +142,9 @@ impl Request {
 /// executed twice.
 #[derive(Clone, Debug)]
 pub struct PreparedRequest {
-    pub(crate) origin: Layer,
-    pub(crate) head: Digest,
+    pub(crate) origin: Arc<Layer>,
+    /// Of the origin alone.
+    pub(crate) chain: Chain,
     pub(crate) message_id: [u8; 16],
     pub(crate) not_after: u64,
     pub(crate) audience: PublicKey,
@@ -150,13 +153,13 @@ pub struct PreparedRequest {
 
 impl PreparedRequest {
     /// The origin as it travels.
-    pub const fn origin(&self) -> &Layer {
+    pub fn origin(&self) -> &Layer {
         &self.origin
     }
 
     /// L_0, the hash of the origin.
     pub const fn head(&self) -> Digest {
-        self.head
+        self.chain.head()
     }
 
     /// The request's id, a UUIDv7.

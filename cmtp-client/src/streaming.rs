@@ -42,8 +42,9 @@ use crate::request::PreparedRequest;
 pub struct Streaming {
     connection: Connection,
     request: PreparedRequest,
-    exchange: Exchange,
-    judge: Judge,
+    /// Boxed, as the judge is, because a streaming answer is moved a few times.
+    exchange: Box<Exchange>,
+    judge: Box<Judge>,
     token: TokenShown,
     /// Until when the first layer has to be there.
     patience: Option<Instant>,
@@ -67,17 +68,19 @@ impl Streaming {
         request: PreparedRequest,
         exchange: Exchange,
         token: TokenShown,
-        patience: Duration,
+        patience: Option<Duration>,
+        keep: bool,
     ) -> Self {
-        let judge = Judge::new(connection.expected(), request.origin().clone(), false);
-        let patience = Instant::now().checked_add(patience);
+        let judge = Box::new(Judge::new(connection.expected(), &request, keep));
+        let patience = patience.and_then(|patience| Instant::now().checked_add(patience));
+        let exchange = Box::new(exchange);
         Self { connection, request, exchange, judge, token, patience, ending: None }
     }
 
     /// Keeps all layers, so that the end holds a whole [`Answer`]; to be called before anything is read.
     #[must_use]
     pub fn keeping(mut self) -> Self {
-        self.judge = self.new_judge(true);
+        *self.judge = self.new_judge(true);
         self
     }
 
@@ -120,8 +123,8 @@ impl Streaming {
 
     /// Waits for the whole answer.
     pub(crate) async fn answer(self) -> Result<Answer, CallError> {
-        let ending = self.keeping().finish().await?;
-        // It was kept, so it is there.
+        let ending = self.finish().await?;
+        // It was opened to be kept, so it is there.
         ending.into_answer().ok_or(CallError::Lost)
     }
 
@@ -181,14 +184,14 @@ impl Streaming {
 
     async fn show_token(&mut self) -> Result<(), CallError> {
         // [IDM-6] The same origin bytes.
-        self.exchange = self.connection.exchange(&self.request, true).await?;
-        self.judge = self.new_judge(self.judge.keeps());
+        *self.exchange = self.connection.exchange(&self.request, true).await?;
+        *self.judge = self.new_judge(self.judge.keeps());
         self.token = TokenShown::Whole;
         Ok(())
     }
 
     fn new_judge(&self, keep: bool) -> Judge {
-        Judge::new(self.connection.expected(), self.request.origin().clone(), keep)
+        Judge::new(self.connection.expected(), &self.request, keep)
     }
 }
 
