@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use cmtp_codec::merkle::Tree;
 use cmtp_codec::{Digest, Entry, Receipt, Signature, SigningKey, Statement};
 use cmtp_spec::{JournalMode, binding};
@@ -70,21 +70,22 @@ impl Commit {
         Some(receipt(&statement, self.signature, &tree, offset, entry))
     }
 
-    /// The bytes of the commit in a write-ahead log.
-    pub(crate) fn encode(&self) -> Bytes {
-        self.frame(|out| {
+    /// Writes the bytes of the commit in a write-ahead log to `out`, which is emptied first.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        self.frame(out, |out| {
             self.pieces.iter().for_each(|piece| out.put_slice(&piece.entry.to_bytes()));
             self.pieces.iter().for_each(|piece| out.put_slice(&piece.hidden.keys.0));
-        })
+        });
     }
 
-    /// The bytes of the commit in a records file, beside which entries and keys have files of their own.
-    pub(crate) fn encode_record(&self) -> Bytes {
-        self.frame(|_apart| {})
+    /// As [`Commit::encode`], as it stands in a records file, beside which entries and keys have files of their own.
+    pub(crate) fn encode_record(&self, out: &mut Vec<u8>) {
+        self.frame(out, |_apart| {});
     }
 
-    fn frame(&self, entries_and_keys: impl FnOnce(&mut BytesMut)) -> Bytes {
-        let mut out = BytesMut::with_capacity(self.size());
+    fn frame(&self, out: &mut Vec<u8>, entries_and_keys: impl FnOnce(&mut Vec<u8>)) {
+        out.clear();
+        out.reserve(self.size());
         out.put_slice(&binding::COMMIT_MAGIC);
         out.put_u64(0);
         out.put_u8(VERSION);
@@ -95,7 +96,7 @@ impl Commit {
         out.put_u64(self.durable);
         out.put_u64(self.time);
         out.put_slice(&self.signature.0);
-        entries_and_keys(&mut out);
+        entries_and_keys(out);
         for Piece { begin, hidden, .. } in &self.pieces {
             out.put_u64(*begin);
             out.put_u32(u32::try_from(hidden.cores.len()).unwrap_or(u32::MAX));
@@ -111,7 +112,6 @@ impl Commit {
         out[8..12].copy_from_slice(&crc.to_be_bytes());
         let padded = out.len().next_multiple_of(ALIGN);
         out.resize(padded, 0);
-        out.freeze()
     }
 
     /// Bytes of the commit in a write-ahead log, at most.

@@ -26,10 +26,10 @@ pub(crate) fn write(
     let mut keys = Part::create(folder, first, KEYS)?;
     let mut entries = Part::create(folder, first, ENTRIES)?;
     records.out.write_all(&wal::header(node, first))?;
-    let (mut places, mut at) = (Vec::new(), HEADER as u64);
+    let (mut places, mut at, mut record) = (Vec::new(), HEADER as u64, Vec::new());
     for commit in commits {
         let commit = commit?;
-        let record = commit.encode_record();
+        commit.encode_record(&mut record);
         places.push((commit.first, at));
         at += record.len() as u64;
         records.out.write_all(&record)?;

@@ -266,9 +266,10 @@ async fn a_move_that_was_interrupted_is_done_again() {
     let (segment, commits) =
         super::writer::open_segment(folder.path(), &key().public(), first, |_| {}).unwrap();
     let size = commits.len();
-    let mut log = wal::header(&key().public(), first).to_vec();
+    let (mut log, mut commit) = (wal::header(&key().public(), first).to_vec(), Vec::new());
     for (_, at) in commits {
-        log.extend_from_slice(&segment.read(at).unwrap().0.encode());
+        segment.read(at).unwrap().0.encode(&mut commit);
+        log.extend_from_slice(&commit);
     }
     std::fs::remove_file(at).unwrap();
     std::fs::write(wal::path(folder.path(), first, "wal"), log).unwrap();

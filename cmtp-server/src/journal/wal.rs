@@ -38,12 +38,14 @@ pub(crate) struct Wal<F> {
     durable: u64,
     /// Room that was set aside for the file, bytes.
     size: u64,
+    /// The commit that is written; kept, because fresh memory costs more than what is put there.
+    buffer: Vec<u8>,
 }
 
 impl<F: LogFile> Wal<F> {
     /// Goes on at `end`, up to which the file is durable.
     pub(crate) const fn new(file: F, end: u64, size: u64) -> Self {
-        Self { file, end, durable: end, size }
+        Self { file, end, durable: end, size, buffer: Vec::new() }
     }
 
     /// Whether a commit of `size` bytes would not fit any more. One that fits no file gets one of its own.
@@ -57,10 +59,12 @@ impl<F: LogFile> Wal<F> {
     /// What the disk says; the next commit is written to the same place.
     pub(crate) fn append(&mut self, commit: &mut Commit) -> io::Result<(u64, u64)> {
         commit.durable = self.durable;
-        let bytes = commit.encode();
-        self.file.write(&bytes, self.end)?;
+        commit.encode(&mut self.buffer);
+        self.file.write(&self.buffer, self.end)?;
         let start = self.end;
-        self.end += bytes.len() as u64;
+        self.end += self.buffer.len() as u64;
+        // What a rare large commit took is given back.
+        self.buffer.shrink_to(BUFFER);
         Ok((start, self.end))
     }
 
@@ -240,4 +244,6 @@ pub(crate) const HEADER: usize = 64;
 pub(crate) const WAL: &str = "wal";
 /// Ending of what is not whole yet.
 pub(crate) const UNFINISHED: &str = "unfinished";
+/// Bytes that are kept to write commits: of a few hundred messages.
+const BUFFER: usize = 1 << 20;
 const ZEROS: usize = 64 * 1024;
