@@ -8,10 +8,11 @@ use cmtp_spec::{
     CloseCode, ConnectionKind, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step, limits,
     remedies, uses,
 };
-use quinn::{Connection, VarInt};
+use quinn::{Connection, SendStream, VarInt};
 
 use crate::limits::Limits;
 use crate::node::Node;
+use crate::outgoing::{Ended, Outbox};
 use crate::refusal::Refusal;
 use crate::refusals::Reason;
 use crate::room::{Memory, Share};
@@ -26,6 +27,7 @@ pub(crate) struct Proved {
     connection: Connection,
     /// For requests whose head is not whole yet.
     pub(crate) heads: Memory,
+    outbox: Outbox,
     state: Mutex<State>,
 }
 
@@ -40,11 +42,16 @@ struct State {
 impl Proved {
     pub(crate) fn new(exporter: [u8; 32], connection: Connection, limits: &Limits) -> Self {
         let heads = Memory::new(limits.head_memory_max);
-        Self { exporter, connection, heads, state: Mutex::default() }
+        let outbox = Outbox::default();
+        Self { exporter, connection, heads, outbox, state: Mutex::default() }
     }
 
     /// Why the connection is to be closed, if it is.
     pub(crate) fn verdict(&self, limits: &Limits) -> Option<CloseCode> {
+        if self.state().fruitless > limits.stream_resets_max {
+            // Answers that were taken meanwhile count, too.
+            self.look_through(limits);
+        }
         let state = self.state();
         // [QUI-14] A node MUST close a connection that showed too many bad tokens or proofs.
         if state.bad > limits.bad_tokens_max {
@@ -54,17 +61,42 @@ impl Proved {
         (state.fruitless > limits.stream_resets_max).then_some(CloseCode::LIMIT_EXCEEDED)
     }
 
-    /// Counts a request stream that is over: whether its client took an answer.
+    /// A request stream was opened; it comes to [`Proved::sent`] or [`Proved::stream_failed`].
+    pub(crate) fn stream_began(&self) {
+        self.outbox.begin();
+    }
+
+    /// Counts a request stream that is over without an answer.
     ///
     /// A peer that opens streams and resets them makes work without limit, because each reset frees a place for a new
     /// one (HTTP/2's "rapid reset"); one that takes answers pays for what it asks.
-    pub(crate) fn stream_ended(&self, answer_taken: bool) {
+    pub(crate) fn stream_failed(&self) {
+        self.outbox.end();
+        self.count(Ended { taken: 0, lost: 1 });
+    }
+
+    /// Keeps a stream whose answer was sent until the client has all of it, and counts those that came to their end.
+    pub(crate) fn sent(&self, stream: SendStream, node: &Node) {
+        let timeout = node.limits.answer_timeout;
+        self.count(self.outbox.put(stream, node.exchanges.token(), timeout));
+    }
+
+    /// Looks for answers that came to their end.
+    ///
+    /// Whether any stream is not over yet is given back.
+    pub(crate) fn look_through(&self, limits: &Limits) -> bool {
+        let (ended, is_busy) = self.outbox.look_through(limits.answer_timeout);
+        self.count(ended);
+        is_busy
+    }
+
+    fn count(&self, ended: Ended) {
+        if ended == Ended::default() {
+            return;
+        }
         let mut state = self.state();
-        state.fruitless = if answer_taken {
-            state.fruitless.saturating_sub(1)
-        } else {
-            state.fruitless.saturating_add(1)
-        };
+        let fruitless = state.fruitless.saturating_add(ended.lost);
+        state.fruitless = fruitless.saturating_sub(ended.taken);
     }
 
     /// When the last of the tokens of `holder` that this connection showed expires, microseconds since 1970.

@@ -1,13 +1,14 @@
 //! One connection: control stream, request streams. `cmtp-spec/spec/09-quic.md`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use cmtp_client::{StreamTypeError, read_stream_type};
 use cmtp_codec::{Frame, FrameReader};
 use cmtp_spec::{CloseCode, SettingId, StreamType, binding, limits};
 use quinn::{Connection, RecvStream, VarInt};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::admit::Proved;
 use crate::exchange::{self, code};
@@ -34,11 +35,16 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
     let unidirectional = tokio::spawn(accept_unidirectional(node.clone(), connection.clone()));
     let mut first_refused = None;
     let mut next = 0;
+    // A connection that is idle has no timer of its own.
+    let mut is_busy = false;
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let (send, recv) = tokio::select! {
             biased;
             () = node.draining(), if first_refused.is_none() => {
                 first_refused = Some(next);
+                looks.reset_immediately();
                 // [QUI-22] GOAWAY carries the id of the first request stream that the node will not process.
                 if send_goaway(&mut control, next).await.is_err() {
                     break;
@@ -49,6 +55,17 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
                 Ok(streams) => streams,
                 Err(_over) => break,
             },
+            _ = looks.tick(), if is_busy => {
+                is_busy = proved.look_through(&node.limits);
+                if let Some(code) = proved.verdict(&node.limits) {
+                    close(&connection, code);
+                }
+                if first_refused.is_some() {
+                    // A node that drains waits for these.
+                    looks.reset_after(LOOK_DRAINING);
+                }
+                continue;
+            }
         };
         let id = u64::from(VarInt::from(send.id()));
         if first_refused.is_some_and(|first| id >= first) {
@@ -57,13 +74,16 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
         }
         // Request streams are opened by the client, both ways: their ids are four apart.
         next = id + REQUEST_ID_STEP;
+        is_busy = true;
+        proved.stream_began();
         let (node, proved, connection) = (node.clone(), proved.clone(), connection.clone());
-        node.exchanges.clone().spawn(async move {
+        // Boxed, because the runtime moves a task several times before it is in its place.
+        node.exchanges.clone().spawn(Box::pin(async move {
             exchange::serve(&node, &proved, send, recv).await;
             if let Some(code) = proved.verdict(&node.limits) {
                 close(&connection, code);
             }
-        });
+        }));
     }
     unidirectional.abort();
     node.metrics.connections.dec();
@@ -173,5 +193,9 @@ fn close(connection: &Connection, reason: CloseCode) {
 }
 
 const CONTROL_READ_MAX: usize = 4096;
+/// How often a connection that is in use is looked through for answers that its client does not take.
+const LOOK: Duration = Duration::from_secs(1);
+/// The same while the node waits for them.
+const LOOK_DRAINING: Duration = Duration::from_millis(5);
 /// RFC 9000 section 2.1: the two low bits of a stream's id are its kind, and these are 0.
 const REQUEST_ID_STEP: u64 = 4;

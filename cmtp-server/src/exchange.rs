@@ -14,7 +14,6 @@ use crate::incoming::{Fault, Incoming, Rest};
 use crate::journal::JournalError;
 use crate::nats;
 use crate::node::{self, Live, Node};
-use crate::outgoing;
 use crate::refusal::Refusal;
 use crate::room::Share;
 use crate::routes::Route;
@@ -32,7 +31,7 @@ pub(crate) async fn serve(
     let mut share = node.room.share();
     if let Err(fault) = answer(node, proved, &mut share, &mut send, &mut recv).await {
         tracing::debug!(%fault, "request stream ended without an answer");
-        proved.stream_ended(false);
+        proved.stream_failed();
         // [QUI-8] An error on a request stream ends that stream, in both directions, with the code that names it.
         let code = VarInt::from(fault.code());
         // What is closed already needs no closing.
@@ -44,9 +43,7 @@ pub(crate) async fn serve(
     let _closed = send.finish();
     // After an early refusal the rest of the request is not wanted: [QUI-17].
     let _closed = recv.stop(VarInt::from(code(CloseCode::REFUSED)));
-    // An exchange is over when the caller has the answer: a node that drains waits for that, not for having sent it.
-    let taken = outgoing::taken(&mut send, node.limits.answer_timeout).await;
-    proved.stream_ended(taken.is_ok());
+    proved.sent(send, node);
 }
 
 async fn answer<'n>(
@@ -253,6 +250,8 @@ impl Exchange<'_, '_> {
             calling.await
         } else {
             tokio::select! {
+                // A service in the process answers at once, most of the time.
+                biased;
                 reply = calling => reply,
                 // Nobody waits for the answer: dropping the call tells the service.
                 _stopped = self.answer.stopped() => return Err(Fault::Gone),
