@@ -47,6 +47,8 @@ mod identity;
 mod json;
 mod judge;
 mod known_nodes;
+pub mod load;
+mod load_report;
 mod outgoing;
 mod pause;
 mod pending;

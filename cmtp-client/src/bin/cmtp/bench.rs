@@ -2,26 +2,26 @@
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use cmtp_client::{Answer, Channel, ChannelError, NodeUrl, Request};
+use cmtp_client::NodeUrl;
+use cmtp_client::load::{Load, LoadError, Running};
 use cmtp_codec::Fqmn;
 use cmtp_spec::limits;
-use tokio::task::JoinSet;
 
-use crate::bench_report::Report;
 use crate::caller::{CallerArgs, NOTICE_LOSS};
 use crate::connect;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::receipts::Receipts;
+use crate::terminal;
 
 /// Load a node, verify all of its answers, and print how it did.
 ///
-/// Over one connection so many requests are under way at a time, each slot one after the other. Where the
+/// Over its connections so many requests in all are under way at a time, each slot one after the other. Where the
 /// node dies or drains, connect again and send the same bytes again, for up to 30 seconds beyond the end.
 ///
 ///   cmtp bench cmtp://127.0.0.1:4433/0xS:echo
@@ -41,8 +41,14 @@ pub(crate) struct Bench {
     /// Requests under way at a time.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = RangedU64ValueParser::<u32>::new().range(1..=100_000))]
     in_flight: u32,
+    /// Connections, each from a socket of its own; requests are spread over them.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<u32>::new().range(1..=10_000))]
+    connections: u32,
+    /// Leave reads unsigned: the caller is then vouched for by the node alone.
+    #[arg(long, conflicts_with = "write")]
+    unsigned: bool,
     /// Seconds for which new requests are made.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<u64>::new().range(1..=SECONDS_MAX))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<u64>::new().range(1..=Load::SECONDS_MAX))]
     seconds: u64,
     /// Bytes of each request's body.
     #[arg(long, value_name = "BYTES", default_value_t = 256, value_parser = RangedU64ValueParser::<u64>::new().range(0..=limits::BODY_MAX))]
@@ -55,17 +61,6 @@ pub(crate) struct Bench {
     json: bool,
 }
 
-/// What all slots share.
-struct Load {
-    channel: Channel,
-    body: Vec<u8>,
-    began: Instant,
-    /// When no new requests are made any more.
-    until: Instant,
-    report: Mutex<Report>,
-    receipts: Option<Receipts>,
-}
-
 impl Bench {
     pub(crate) fn run(self) -> Outcome {
         let targets: Vec<_> = (0..self.in_flight)
@@ -73,35 +68,54 @@ impl Bench {
             .collect::<anyhow::Result<_>>()
             .map_err(Failure::usage)?;
         let caller = self.caller.caller().map_err(Failure::usage)?;
-        let receipts = self.receipts.as_deref().map(Receipts::append).transpose()?;
+        let receipts = self.receipts.as_deref().map(Receipts::append).transpose()?.map(Arc::new);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .context("no runtime")?;
         runtime.block_on(async {
-            let client = caller.client(Some(NOTICE_LOSS))?;
-            let (pin, home) = (self.caller.pin, caller.home.as_ref());
-            let channel = connect::connect(client, &self.url, pin, home, None).await?;
-            let size = usize::try_from(self.size).context("the size")?;
-            let began = Instant::now();
-            let load = Arc::new(Load {
-                channel,
-                body: vec![FILLER; size],
-                began,
-                until: began + Duration::from_secs(self.seconds),
-                report: Mutex::new(Report::new()?),
-                receipts,
-            });
-            let interrupted = tokio::select! {
-                loaded = Load::run(&load, targets) => {
-                    loaded?;
-                    false
+            let mut channels = Vec::new();
+            for _ in 0..self.connections {
+                // Each has a socket of its own.
+                let client = caller.client(Some(NOTICE_LOSS))?;
+                let (pin, home) = (self.caller.pin, caller.home.as_ref());
+                channels.push(connect::connect(client, &self.url, pin, home, None).await?);
+            }
+            let mut running =
+                self.load(targets, receipts.clone())?.start(channels).context("a load")?;
+            let watched = watch(&mut running).await;
+            let report = running.finish().await;
+            let interrupted = match (watched, &receipts) {
+                (Err(error @ LoadError::Keep(_)), Some(receipts)) => {
+                    let path = receipts.path().display().to_string();
+                    return Err(anyhow::Error::from(error).context(path).into());
                 }
-                // What was done by then is still worth printing.
-                Ok(()) = tokio::signal::ctrl_c() => true,
+                (watched, _) => watched.context("the load")?,
             };
-            let exit = self.finish(&load).await?;
-            Ok(if interrupted { Exit::Interrupted } else { exit })
+            if let Some(receipts) = receipts {
+                receipts.finish()?;
+            }
+            let text = if self.json { report.to_json().to_string() } else { report.to_string() };
+            terminal::write_line(&text)?;
+            Ok(match (interrupted, report.is_clean()) {
+                (true, _) => Exit::Interrupted,
+                (false, true) => Exit::Success,
+                (false, false) => Exit::Refused,
+            })
+        })
+    }
+
+    fn load(&self, targets: Vec<Fqmn>, receipts: Option<Arc<Receipts>>) -> anyhow::Result<Load> {
+        let size = usize::try_from(self.size).context("the size")?;
+        let mut load = Load::new(targets).size(size).lasts(Duration::from_secs(self.seconds));
+        if self.unsigned {
+            load = load.unsigned();
+        }
+        Ok(match receipts {
+            Some(receipts) => {
+                load.keep(move |answer, target| receipts.add(answer, target.target()))
+            }
+            None => load,
         })
     }
 
@@ -120,103 +134,26 @@ impl Bench {
             None => slot,
         })
     }
-
-    async fn finish(&self, load: &Load) -> Outcome {
-        let elapsed = load.began.elapsed();
-        if io::stderr().is_terminal() {
-            eprint!("{CLEAR}");
-        }
-        load.channel.close().await;
-        if let Some(receipts) = &load.receipts {
-            receipts.finish()?;
-        }
-        let mut report = load.report();
-        report.end(elapsed, load.channel.reconnects(), load.channel.resent());
-        report.print(self.json)?;
-        Ok(if report.is_clean() { Exit::Success } else { Exit::Refused })
-    }
 }
 
-impl Load {
-    /// Runs all slots to their end.
-    async fn run(load: &Arc<Self>, targets: Vec<Fqmn>) -> anyhow::Result<()> {
-        let mut slots: JoinSet<anyhow::Result<()>> = JoinSet::new();
-        for target in targets {
-            let load = Arc::clone(load);
-            slots.spawn(async move { load.slot(target).await });
+/// Waits for the end of the load, or for Ctrl-C; shows on a terminal how it goes. Says whether it was interrupted.
+async fn watch(running: &mut Running) -> Result<bool, LoadError> {
+    let mut ticks = tokio::time::interval(PROGRESS);
+    let shows = io::stderr().is_terminal();
+    let interrupted = loop {
+        tokio::select! {
+            ended = running.ended() => break ended.map(|()| false),
+            // What was done by then is still worth printing.
+            Ok(()) = tokio::signal::ctrl_c() => break Ok(true),
+            _ = ticks.tick(), if shows => eprint!("{CLEAR}{}", running.report().progress()),
         }
-        let mut ticks = tokio::time::interval(PROGRESS);
-        let shows = io::stderr().is_terminal();
-        loop {
-            tokio::select! {
-                slot = slots.join_next() => match slot {
-                    Some(slot) => slot.context("a slot ended early")??,
-                    None => break,
-                },
-                _ = ticks.tick(), if shows => {
-                    let reconnects = load.channel.reconnects();
-                    eprint!("{CLEAR}{}", load.report().progress(load.began.elapsed(), reconnects));
-                }
-            }
-        }
-        Ok(())
+    };
+    if shows {
+        eprint!("{CLEAR}");
     }
-
-    /// One request after the other.
-    async fn slot(&self, target: Fqmn) -> anyhow::Result<()> {
-        while Instant::now() < self.until {
-            // Good until the end and the grace: so long the same bytes are sent again.
-            let good_for = self.until.saturating_duration_since(Instant::now()) + GRACE;
-            let request = Request::new(target.clone()).body(self.body.clone()).valid_for(good_for);
-            let began = Instant::now();
-            let answer = self.channel.call(request).await;
-            self.report().take(began.elapsed(), self.body.len(), &answer);
-            match &answer {
-                Ok(answer) => self.keep(answer, &target)?,
-                // Another attempt of the same kind would fail the same way, as fast as this machine can.
-                Err(error) if !error.is_retryable() => break,
-                Err(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn keep(&self, answer: &Answer, target: &Fqmn) -> anyhow::Result<()> {
-        match &self.receipts {
-            Some(receipts) => receipts.add(answer, target.target()),
-            None => Ok(()),
-        }
-    }
-
-    fn report(&self) -> std::sync::MutexGuard<'_, Report> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    interrupted
 }
 
-/// The kind of a failure, for counting.
-pub(crate) fn kind(error: &ChannelError) -> &'static str {
-    use cmtp_client::CallError;
-    match error {
-        ChannelError::Prepare(_) => "prepare",
-        ChannelError::Connect { .. } => "connect",
-        ChannelError::Call { source, .. } => match source {
-            CallError::Bad(_) | CallError::Malformed { .. } => "invalid",
-            CallError::TimedOut | CallError::TooLate => "timeout",
-            CallError::Reset(_) => "reset",
-            CallError::TooLarge { .. } => "too-large",
-            _ => "lost",
-        },
-        _ => "other",
-    }
-}
-
-/// The byte that bodies are made of.
-const FILLER: u8 = b'x';
-/// How long after the end a request that is under way is still sent again.
-const GRACE: Duration = Duration::from_secs(30);
 /// To the line's beginning, and all of it gone.
 const CLEAR: &str = "\r\x1b[K";
 const PROGRESS: Duration = Duration::from_millis(500);
-/// The first requests are good to the end and the grace, which no node lets be longer than `not-after-max`; a minute is left
-/// for clocks that differ.
-const SECONDS_MAX: u64 = limits::NOT_AFTER_MAX - 90;

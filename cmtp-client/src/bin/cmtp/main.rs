@@ -1,7 +1,6 @@
 //! `cmtp`: calls CMTP nodes, and judges what they answered.
 
 mod bench;
-mod bench_report;
 mod call;
 mod caller;
 mod connect;

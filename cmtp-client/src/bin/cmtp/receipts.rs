@@ -1,7 +1,7 @@
 //! Receipts as lines of JSON, so that what a node promised can be compared with its journal.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -27,11 +27,15 @@ impl Receipts {
         Ok(Self { path: path.to_owned(), file: Mutex::new(file) })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Adds an answer: its line is with the operating system once this returns, so that it outlives this process.
-    pub(crate) fn add(&self, answer: &Answer, target: &str) -> anyhow::Result<()> {
+    pub(crate) fn add(&self, answer: &Answer, target: &str) -> io::Result<()> {
         let line = format!("{}\n", line(answer, target));
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(line.as_bytes()).with_context(|| self.path.display().to_string())
+        file.write_all(line.as_bytes())
     }
 
     /// Makes all lines durable.
