@@ -69,7 +69,7 @@ impl Bench {
             .map_err(Failure::usage)?;
         let caller = self.caller.caller().map_err(Failure::usage)?;
         let receipts = self.receipts.as_deref().map(Receipts::append).transpose()?.map(Arc::new);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("no runtime")?;
