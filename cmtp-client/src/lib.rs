@@ -78,7 +78,7 @@ pub use crate::json::json;
 pub use crate::judge::{Piece, Standing};
 pub use crate::known_nodes::{KnownNode, KnownNodes, KnownNodesError};
 pub use crate::pending::{Pending, PendingError, RestoreError};
-pub use crate::render::{Style, tree, untrusted_tree};
+pub use crate::render::{Paint, Style, tree, untrusted_tree};
 pub use crate::request::{PrepareError, PreparedRequest, Request};
 pub use crate::salvage::salvage;
 pub use crate::stream_type::{StreamTypeError, read_stream_type};

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use cmtp_codec::{
-    Body, Chain, Digest, KeyList, Layer, Link, Private, ProcessVerdict, Replay, Seal, Verdict,
+    Body, Chain, Digest, Grade, KeyList, Layer, Link, Private, ProcessVerdict, Replay, Seal,
+    Verdict,
 };
 use cmtp_spec::{FieldIndex, LayerFlags, Status};
 
@@ -16,6 +17,45 @@ pub enum Style {
     Plain,
     /// With the escape sequences of a terminal.
     Coloured,
+}
+
+impl Style {
+    /// `text` as a terminal shows it in this style. What a peer sent has to be made printable before.
+    pub fn paint(self, paint: Paint, text: &str) -> String {
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Coloured => format!("\x1b[{}m{text}\x1b[0m", paint as u8),
+        }
+    }
+}
+
+/// How a part of a text stands out: Select Graphic Rendition codes, ECMA-48 section 8.3.117.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Paint {
+    /// A heading.
+    Bold = 1,
+    /// What only programs read, such as hashes.
+    Dim = 2,
+    /// It failed, or does not hold.
+    Red = 31,
+    /// Somebody's own signature, or the verdict, holds.
+    Green = 32,
+    /// Nothing proves it.
+    Yellow = 33,
+    /// True as far as the node tells the truth.
+    Cyan = 36,
+}
+
+impl Paint {
+    /// The colour of a grade: green is signed by who made it, cyan is the node's word, yellow is nobody's.
+    pub const fn of(grade: Grade) -> Self {
+        match grade {
+            Grade::SignedByCaller | Grade::SignedByService => Self::Green,
+            Grade::VouchedByNode => Self::Cyan,
+            Grade::Unproved => Self::Yellow,
+        }
+    }
 }
 
 /// A message whose chain holds, with what it proves: one branch for each layer, the seal, the verdict.
@@ -32,7 +72,7 @@ pub fn tree(replay: &Replay, style: Style) -> String {
     let message = &replay.message;
     tree.title(&message.links);
     for (number, link) in message.links.iter().enumerate() {
-        tree.link(number, link, replay.heads.get(number), Some(replay.grade(number).as_str()));
+        tree.link(number, link, replay.heads.get(number), Some(replay.grade(number)));
     }
     tree.seal(&message.seal);
     tree.verdict(replay);
@@ -76,7 +116,7 @@ impl Tree {
         self.line(&format!("message {target}"));
     }
 
-    fn link(&mut self, number: usize, link: &Link, head: Option<&Digest>, grade: Option<&str>) {
+    fn link(&mut self, number: usize, link: &Link, head: Option<&Digest>, grade: Option<Grade>) {
         let mut title = self.paint(Paint::Bold, &format!("{number} {}", link.step()));
         if link.status() != Status::NONE {
             let paint =
@@ -87,8 +127,7 @@ impl Tree {
         let _infallible =
             write!(title, "  {}  {}", value::short(&link.actor()), value::time(link.time()));
         if let Some(grade) = grade {
-            let paint = if grade == "unproved" { Paint::Yellow } else { Paint::Green };
-            let _infallible = write!(title, "  {}", self.paint(paint, grade));
+            let _infallible = write!(title, "  {}", self.paint(Paint::of(grade), grade.as_str()));
         }
         self.line(&format!("├─ {title}"));
         let flags = LayerFlags::ALL.iter().filter(|flag| link.flags().0 & flag.0 != 0);
@@ -209,21 +248,8 @@ impl Tree {
     }
 
     fn paint(&self, paint: Paint, text: &str) -> String {
-        match self.style {
-            Style::Plain => text.to_owned(),
-            Style::Coloured => format!("\x1b[{}m{text}\x1b[0m", paint as u8),
-        }
+        self.style.paint(paint, text)
     }
-}
-
-/// Select Graphic Rendition codes: ECMA-48 section 8.3.117.
-#[derive(Clone, Copy)]
-enum Paint {
-    Bold = 1,
-    Dim = 2,
-    Red = 31,
-    Green = 32,
-    Yellow = 33,
 }
 
 /// Of the longest of CMTP's own names, `exporter-digest` and `connection-kind`, with a little air.
@@ -268,6 +294,24 @@ mod tests {
         assert!(tree.contains("verdict  consistent, not authentic"), "{tree}");
         assert!(tree.contains("  unproved\n"), "{tree}");
         assert!(!tree.contains("vouched"), "{tree}");
+    }
+
+    #[test]
+    fn colours_tell_a_signature_from_the_nodes_word_and_from_nothing() {
+        let sample = Sample::answer();
+        let shown = tree(&sample.replay(), Style::Coloured);
+        let unproved = Unverified::new(sample.message()).verify(None).unwrap();
+        let unproved = tree(&unproved, Style::Coloured);
+        for (tree, part) in [
+            (&shown, "\x1b[32msigned by caller\x1b[0m"),
+            (&shown, "\x1b[36mvouched by node\x1b[0m"),
+            (&shown, "\x1b[32m200 ok\x1b[0m"),
+            (&shown, "verdict  \x1b[32mauthentic"),
+            (&unproved, "\x1b[33munproved\x1b[0m"),
+            (&unproved, "verdict  \x1b[33mconsistent, not authentic"),
+        ] {
+            assert!(tree.contains(part), "{part:?}\n{tree}");
+        }
     }
 
     #[test]

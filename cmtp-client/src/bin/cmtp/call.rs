@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ColorChoice};
 use cmtp_client::{
-    Answer, Channel, Existing, NodeUrl, Pending, PreparedRequest, Request, Streaming, write_whole,
+    Answer, Channel, Existing, NodeUrl, Pending, PreparedRequest, Request, Streaming, Style,
+    write_whole,
 };
 use cmtp_codec::{Field, Fqmn};
 use cmtp_spec::limits;
@@ -78,7 +79,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self, color: ColorChoice) -> Outcome {
         let target = self.target().map_err(Failure::usage)?;
         let caller = self.caller.caller().map_err(Failure::usage)?;
         let pending = self.load_pending(&target, &caller).map_err(Failure::usage)?;
@@ -100,7 +101,8 @@ impl Call {
                     self.say_kept();
                 }
             })?;
-            let exchange = self.exchange(&channel, request, pending, &caller);
+            let style = terminal::style(&io::stderr(), color);
+            let exchange = self.exchange(&channel, request, pending, &caller, style);
             // What is dropped is cancelled, and closing waits until the node was told.
             let outcome = until_interrupted(exchange).await;
             channel.close().await;
@@ -163,6 +165,7 @@ impl Call {
         request: Request,
         pending: Option<Pending>,
         caller: &Caller,
+        style: Style,
     ) -> Outcome {
         let pending = match (pending, &self.pending) {
             (Some(pending), _) => Some(pending),
@@ -176,7 +179,7 @@ impl Call {
         if let Some(pending) = pending {
             let answer = self.send(channel, pending.request()).await;
             let answer = answer.inspect_err(|_| self.say_kept())?;
-            let exit = self.show(&answer, caller)?;
+            let exit = self.show(&answer, caller, style)?;
             let path = self.pending.as_deref().unwrap_or(Path::new("")).display().to_string();
             if !pending.settle(&answer).with_context(|| path)? {
                 self.say_kept();
@@ -186,10 +189,10 @@ impl Call {
         if self.retry.is_some() {
             let prepared = channel.prepare(request).await.map_err(failed)?;
             let answer = self.send(channel, &prepared).await?;
-            return self.show(&answer, caller);
+            return self.show(&answer, caller, style);
         }
         let streaming = channel.open(request).await.map_err(failed)?;
-        self.stream(streaming, caller).await
+        self.stream(streaming, caller, style).await
     }
 
     /// Sends a request whose bytes stand: once, or as often as `--retry` lets.
@@ -201,7 +204,7 @@ impl Call {
     }
 
     /// Reads an answer while it comes, and prints what is sealed of it.
-    async fn stream(&self, streaming: Streaming, caller: &Caller) -> Outcome {
+    async fn stream(&self, streaming: Streaming, caller: &Caller, style: Style) -> Outcome {
         let whole = self.json || self.verbose || self.save.is_some();
         let mut streaming = if whole { streaming.keeping() } else { streaming };
         let mut ends_line = true;
@@ -217,27 +220,26 @@ impl Call {
         let ending = streaming.finish().await.map_err(|error| failed(error.into()))?;
         let refusal = Refusal::of_ending(&ending);
         if let Some(answer) = ending.into_answer() {
-            self.keep(&answer)?;
+            self.keep(&answer, style)?;
         }
         Ok(conclude(refusal, caller))
     }
 
     /// Prints a whole answer.
-    fn show(&self, answer: &Answer, caller: &Caller) -> Outcome {
+    fn show(&self, answer: &Answer, caller: &Caller, style: Style) -> Outcome {
         if let Some(body) = answer.body().filter(|_| !self.json) {
             terminal::write_out(&body)?;
             if io::stdout().is_terminal() && !body.ends_with(b"\n") {
                 terminal::write_out(b"\n")?;
             }
         }
-        self.keep(answer)?;
+        self.keep(answer, style)?;
         Ok(conclude(Refusal::of(answer), caller))
     }
 
     /// The tree, the file and the JSON, as far as they are asked for.
-    fn keep(&self, answer: &Answer) -> anyhow::Result<()> {
+    fn keep(&self, answer: &Answer, style: Style) -> anyhow::Result<()> {
         if self.verbose {
-            let style = terminal::style(&io::stderr());
             eprint!("{}", cmtp_client::tree(answer.replay(), style));
         }
         if let Some(path) = &self.save {

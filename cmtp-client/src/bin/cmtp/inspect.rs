@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::bail;
-use clap::Args;
+use clap::{Args, ColorChoice};
 use cmtp_client::Style;
 use cmtp_codec::{PublicKey, Unverified};
 use cmtp_spec::{binding, limits};
@@ -39,9 +39,9 @@ pub(crate) struct Inspect {
 }
 
 impl Inspect {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self, color: ColorChoice) -> Outcome {
         let bytes = self.read()?;
-        let style = terminal::style(&io::stdout());
+        let style = terminal::style(&io::stdout(), color);
         match verify::replay(&bytes, self.pin) {
             Ok(replay) => {
                 let shown = if self.json {

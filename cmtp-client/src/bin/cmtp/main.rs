@@ -15,7 +15,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::exit::{Exit, Outcome};
@@ -29,8 +29,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Every request is signed by your identity; every answer comes as a chain of layers that the node
 /// sealed, and is verified before anything of it is shown.
 #[derive(Parser)]
-#[command(version, after_long_help = AFTER)]
+#[command(name = "cmtp", version, after_long_help = AFTER)]
 struct Cmtp {
+    /// Whether trees and verdicts are coloured; auto: on a terminal, unless NO_COLOR is set.
+    #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    color: ColorChoice,
     #[command(subcommand)]
     command: Command,
 }
@@ -63,7 +66,7 @@ First steps:
 Environment:
   CMTP_HOME    directory of identity and known nodes [default: ~/.config/cmtp]
   CMTP_TOKEN   token for `call` and `bench`
-  NO_COLOR     if set, no colours
+  NO_COLOR     if set and not empty, no colours, unless --color always asks for them
 
 Exit codes:
   0  success
@@ -75,12 +78,13 @@ Exit codes:
   130  stopped by Ctrl-C";
 
 fn main() -> ExitCode {
-    let outcome = match Cmtp::parse().command {
+    let Cmtp { color, command } = Cmtp::parse();
+    let outcome = match command {
         Command::Bench(bench) => bench.run(),
-        Command::Call(call) => call.run(),
+        Command::Call(call) => call.run(color),
         Command::Id(id) => id.run(),
-        Command::Inspect(inspect) => inspect.run(),
-        Command::Verify(verify) => verify.run(),
+        Command::Inspect(inspect) => inspect.run(color),
+        Command::Verify(verify) => verify.run(color),
         Command::Completions { shell } => completions(shell),
     };
     exit::report(outcome)

@@ -4,12 +4,20 @@ use std::env;
 use std::io::{self, IsTerminal, Read, Write};
 
 use anyhow::Context;
+use clap::ColorChoice;
 use cmtp_client::Style;
 
-/// Colours where `stream` is a terminal and nobody asked for none (<https://no-color.org>).
-pub(crate) fn style(stream: &impl IsTerminal) -> Style {
-    let no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if stream.is_terminal() && !no_colour { Style::Coloured } else { Style::Plain }
+/// Whether what goes to `stream` has colours: as was asked for, else where it is a terminal that shows them and nobody set
+/// `NO_COLOR` (<https://no-color.org>).
+pub(crate) fn style(stream: &impl IsTerminal, color: ColorChoice) -> Style {
+    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let is_wanted = match color {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => stream.is_terminal() && !is_set("NO_COLOR") && !is_dumb,
+    };
+    if is_wanted { Style::Coloured } else { Style::Plain }
 }
 
 /// Writes to standard output; a reader that went away is no error.

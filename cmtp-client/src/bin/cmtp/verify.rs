@@ -1,8 +1,10 @@
 //! `cmtp verify`.
 
+use std::io;
+
 use anyhow::anyhow;
-use clap::Args;
-use cmtp_client::{Home, KnownNodes};
+use clap::{Args, ColorChoice};
+use cmtp_client::{Home, KnownNodes, Paint};
 use cmtp_codec::{Message, ProcessVerdict, PublicKey, Replay, Unverified, Verdict, Verified};
 use cmtp_spec::limits;
 use serde_json::json;
@@ -36,7 +38,7 @@ pub(crate) struct Verify {
 }
 
 impl Verify {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self, color: ColorChoice) -> Outcome {
         let bytes = terminal::read_file(&self.file, limits::STORED_MAX)?;
         let judged = replay(&bytes, self.pin).and_then(|replay| {
             check_process(&replay)?;
@@ -56,22 +58,26 @@ impl Verify {
         let replay = judged
             .map_err(|fault| Failure::invalid(fault.context(format!("{}: invalid", self.file))))?;
         let status = replay.message.status();
+        let style = terminal::style(&io::stdout(), color);
         let (exit, text) = match missing(&replay, self.pin.as_ref()) {
             None => {
                 let node = replay.message.seal.keys.as_ref().map(|keys| keys.root.to_string());
                 let node = node.unwrap_or_default();
-                (
-                    Exit::Success,
-                    format!("authentic: {node} promised it; status {} {status}", status.0),
-                )
+                let status = format!("status {} {status}", status.0);
+                let authentic = style.paint(Paint::Green, "authentic");
+                (Exit::Success, format!("{authentic}: {node} promised it; {status}"))
             }
-            Some(missing) => (Exit::NotAuthentic, format!("consistent, not authentic: {missing}")),
+            Some(missing) => {
+                let consistent = style.paint(Paint::Yellow, "consistent, not authentic");
+                (Exit::NotAuthentic, format!("{consistent}: {missing}"))
+            }
         };
         if !self.json {
             terminal::write_line(&text)?;
             let layers = replay.message.links.iter().enumerate();
             for (number, link) in layers {
-                let grade = replay.grade(number).as_str();
+                let grade = replay.grade(number);
+                let grade = style.paint(Paint::of(grade), grade.as_str());
                 terminal::write_line(&format!("  {number} {}: {grade}", link.step()))?;
             }
         }
