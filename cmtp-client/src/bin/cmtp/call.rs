@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, ColorChoice};
 use cmtp_client::{
     Answer, Channel, Existing, NodeUrl, Pending, PreparedRequest, Request, Streaming, Style,
@@ -43,7 +44,7 @@ use crate::{header, terminal};
 /// The call is signed with your identity (cmtp id new). Without one it is signed with a key made for
 /// this call, and no token is shown.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, after_long_help = AFTER)]
 pub(crate) struct Call {
     /// Where and what to call: cmtp://host:port/target
     url: NodeUrl,
@@ -55,7 +56,7 @@ pub(crate) struct Call {
     /// The request's body: text, @file, or @- for standard input.
     #[arg(long, value_name = "TEXT")]
     data: Option<String>,
-    /// A field of the request; may be repeated.
+    /// A field of the request, such as 'accept: text/plain' or 'if-state-version: 7'; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header::field)]
     fields: Vec<Field>,
     /// Keep request and answer in a file that `cmtp verify` judges offline.
@@ -67,11 +68,11 @@ pub(crate) struct Call {
     /// Print the tree of layers to stderr.
     #[arg(short, long)]
     verbose: bool,
-    /// Seconds for which the request is good.
-    #[arg(long, value_name = "SECONDS", default_value_t = limits::SERVICE_DEADLINE)]
+    /// Seconds for which the request is good, 1 to 3600; without an answer by then the call ends with 3.
+    #[arg(long, value_name = "SECONDS", default_value_t = limits::SERVICE_DEADLINE, value_parser = seconds())]
     timeout: u64,
-    /// Send the same request again where that is safe, for so many seconds, for which it is then good.
-    #[arg(long, value_name = "SECONDS", conflicts_with = "timeout")]
+    /// Send the same request again where that is safe, for so many seconds, 1 to 3600, for which it is then good.
+    #[arg(long, value_name = "SECONDS", conflicts_with = "timeout", value_parser = seconds())]
     retry: Option<u64>,
     /// Keep the request in a file until it has its final answer; if the file is there, send what is in it, and nothing new.
     #[arg(long, value_name = "FILE")]
@@ -261,6 +262,11 @@ impl Call {
     }
 }
 
+/// Nodes take nothing that is good for longer.
+fn seconds() -> RangedU64ValueParser<u64> {
+    RangedU64ValueParser::new().range(1..=limits::NOT_AFTER_MAX)
+}
+
 /// `None` where Ctrl-C came first, and what was waited for is dropped.
 async fn until_interrupted<T>(work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
@@ -275,6 +281,21 @@ fn conclude(refusal: Option<Refusal>, caller: &Caller) -> Exit {
     refusal.show(caller);
     Exit::Refused
 }
+
+const AFTER: &str = "\
+The body goes to standard output, everything else to standard error.
+
+Environment:
+  CMTP_TOKEN   the token, if --token does not give it
+  CMTP_HOME    directory of identity and known nodes [default: ~/.config/cmtp]
+
+Exit codes:
+  0  an answer with a status below 400, verified
+  1  a verified answer with a status of 400 or more; what to do about it stands on stderr
+  2  the command line, or a file that it names
+  3  no connection, or not the node that was meant
+  4  the answer does not verify
+  130  stopped by Ctrl-C";
 
 /// A node says by itself what it takes; this is what is read into memory.
 const BODY_MAX: u64 = 16 * limits::BODY_MAX;

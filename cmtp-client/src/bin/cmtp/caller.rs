@@ -15,7 +15,7 @@ use crate::terminal;
 /// Who calls whom.
 #[derive(Args)]
 pub(crate) struct CallerArgs {
-    /// The token, or @file to read it from; an empty one is none.
+    /// The token that `cmtpd grant` printed, or @file to read it from; an empty one is none.
     #[arg(long, env = "CMTP_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// The DID that the node must have: did:key:z6Mk…

@@ -10,6 +10,9 @@ use crate::terminal;
 ///
 /// An identity is an Ed25519 key, kept in the file `identity` of CMTP_HOME (~/.config/cmtp); whoever has
 /// the file is you. Its public half is your DID, for which a node's operator grants a token.
+///
+///   cmtp id new       make one
+///   cmtp id show      print its DID again
 #[derive(Subcommand)]
 #[command(verbatim_doc_comment)]
 pub(crate) enum Id {
@@ -17,6 +20,9 @@ pub(crate) enum Id {
     ///
     ///   cmtp id new
     ///   CMTP_HOME=/tmp/other cmtp id new      # a second identity
+    ///
+    /// The DID goes to standard output, the file's name to standard error. Exit codes: 0, or 2 where there
+    /// is an identity already or CMTP_HOME can't be written.
     #[command(verbatim_doc_comment)]
     New {
         /// Replace the identity that is there; it is lost for good, and so is what was granted to it.
@@ -26,6 +32,8 @@ pub(crate) enum Id {
     /// Print the identity's DID.
     ///
     ///   cmtpd grant --to "$(cmtp id show)" --scope '0xS:**'
+    ///
+    /// Exit codes: 0, or 2 where there is no identity or others may read its file.
     #[command(verbatim_doc_comment)]
     Show,
 }

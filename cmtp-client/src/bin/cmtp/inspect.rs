@@ -16,7 +16,7 @@ use crate::{terminal, verify};
 
 /// Show a stored exchange, layer by layer: who added what, when, and who stands for it.
 ///
-/// Takes a file, hexadecimal digits, or standard input (either of the two). Of bytes that break a rule
+/// Takes a file, hexadecimal digits, or standard input (either of the two), 1 GiB at most. Of bytes that break a rule
 /// it shows what could be read, then the byte, the layer and the rule, and ends with 4. Whether the
 /// node is one that you trust is shown and does not change the exit code; for that there is verify.
 ///
@@ -24,6 +24,12 @@ use crate::{terminal, verify};
 ///   xxd -p answer.cmtp | cmtp inspect -
 ///   cmtp inspect 89434d54500d0a1a00…
 ///   cmtp inspect answer.cmtp --pin did:key:z6Mk… --json
+///   cmtpd journal export 17 | cmtp inspect
+///
+/// A layer is graded: signed by caller, signed by service, vouched by node (true as far as the node tells
+/// the truth), or unproved (the node is not one that you trust).
+///
+/// Exit codes: 0, 2 where there is no such file, 4 where something does not hold.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Inspect {

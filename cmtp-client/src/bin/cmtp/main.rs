@@ -8,6 +8,7 @@ mod exit;
 mod header;
 mod id;
 mod inspect;
+mod manual;
 mod receipts;
 mod refusal;
 mod terminal;
@@ -16,9 +17,6 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
-use clap_complete::Shell;
-
-use crate::exit::{Exit, Outcome};
 
 /// A request makes and drops some dozen small pieces; the system's allocator takes several times as long for each.
 #[global_allocator]
@@ -27,7 +25,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Call CMTP nodes, and judge what they answered.
 ///
 /// Every request is signed by your identity; every answer comes as a chain of layers that the node
-/// sealed, and is verified before anything of it is shown.
+/// sealed, and is verified before anything of it is shown. `cmtp COMMAND --help` explains a command, with examples.
 #[derive(Parser)]
 #[command(name = "cmtp", version, after_long_help = AFTER)]
 struct Cmtp {
@@ -40,28 +38,25 @@ struct Cmtp {
 
 #[derive(Subcommand)]
 enum Command {
-    Bench(Box<bench::Bench>),
-    Call(Box<call::Call>),
+    // In the order in which a new user meets them.
     #[command(subcommand)]
     Id(id::Id),
+    Call(Box<call::Call>),
     Inspect(inspect::Inspect),
     Verify(verify::Verify),
-    /// Print completions for a shell.
-    ///
-    ///   cmtp completions bash > ~/.local/share/bash-completion/completions/cmtp
-    #[command(verbatim_doc_comment)]
-    Completions {
-        /// The shell.
-        shell: Shell,
-    },
+    Bench(Box<bench::Bench>),
+    Man(manual::Manual),
+    Completions(manual::Completions),
 }
 
 const AFTER: &str = "\
 First steps:
   cmtp id new                                   make an identity; prints its DID
+  cmtpd serve &                                 a node to try with; prints its address
   cmtpd grant --to DID --scope '0xS:**'         what the node's operator runs; prints a token
-  export CMTP_TOKEN=…
-  cmtp call cmtp://127.0.0.1:4433/0xS:echo --data hello
+  export CMTP_TOKEN=…                           the token; it lives 15 minutes at most
+  cmtp call cmtp://127.0.0.1:4433/0xS:echo --data hello --save hello.cmtp
+  cmtp verify hello.cmtp                        judges it offline, now or in ten years
 
 Environment:
   CMTP_HOME    directory of identity and known nodes [default: ~/.config/cmtp]
@@ -85,14 +80,8 @@ fn main() -> ExitCode {
         Command::Id(id) => id.run(),
         Command::Inspect(inspect) => inspect.run(color),
         Command::Verify(verify) => verify.run(color),
-        Command::Completions { shell } => completions(shell),
+        Command::Man(manual) => manual.run(Cmtp::command()),
+        Command::Completions(completions) => completions.run(Cmtp::command()),
     };
     exit::report(outcome)
-}
-
-fn completions(shell: Shell) -> Outcome {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cmtp::command(), "cmtp", &mut script);
-    terminal::write_out(&script)?;
-    Ok(Exit::Success)
 }

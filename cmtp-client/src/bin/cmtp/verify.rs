@@ -24,6 +24,9 @@ use crate::terminal;
 ///   cmtp call cmtp://127.0.0.1:4433/0xS:echo --data hi --save answer.cmtp
 ///   cmtp verify answer.cmtp
 ///   cmtp verify answer.cmtp --pin did:key:z6Mk…
+///   cmtp verify answer.cmtp --json | jq .verdict
+///
+/// A file that is not there ends with 2. Nothing is asked of the node, which need not exist any more.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Verify {

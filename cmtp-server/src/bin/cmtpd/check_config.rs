@@ -8,8 +8,11 @@ use serde_json::json;
 
 /// Check a configuration file, and print what would be in force, defaults included.
 ///
-/// Exit code 0 where the file is good, 1 where it is not: the message names line, key and cure.
-/// Nothing is started and nothing is written.
+/// Exit code 0 where the file is good, 1 where it is not: the message names file, line, key and cure.
+/// Nothing is started and nothing is written. `cmtpd serve --help` shows every key.
+///
+///   cmtpd check-config /etc/cmtpd.toml && kill -HUP "$(pidof cmtpd)"
+///   cmtpd check-config cmtpd.toml --json | jq .effective.limits
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct CheckConfig {

@@ -19,9 +19,13 @@ use tokio::task::JoinHandle;
 
 /// Show the main job: a node, an identity, calls, verification, and what happens to forgeries.
 ///
-/// Everything lives in a temporary directory and on a free loopback port; nothing of it is left behind. The node, its QUIC
-/// connections and its keys are real.
+/// Everything lives in a temporary directory and on a free loopback port; nothing of it is left behind.
+/// The node, its QUIC connections and its keys are real.
+///
+///   cmtpd demo
+///   cmtpd demo --nats nats://127.0.0.1:4222      # with a service on a nats-server
 #[derive(Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Demo {
     /// Put a backing service on this NATS server, such as nats://127.0.0.1:4222, and reach it over the bus.
     #[arg(long, value_name = "URL")]

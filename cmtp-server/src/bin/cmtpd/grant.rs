@@ -10,11 +10,16 @@ use crate::data::Data;
 
 /// Print a token that lets an identity call targets of this node.
 ///
-/// The token is useless without the identity's key. Patterns are targets in which a whole element
-/// may be * (one element) or, at the end, ** (the rest):
+/// The token is useless without the identity's key. It is signed with the node's key, so this runs where
+/// the node's data directory is; the node may run meanwhile. Patterns are targets in which a whole element
+/// may be * (one element) or, at the end, ** (the rest). A name is covered by an 0xR pattern, what it
+/// stands for by its own.
 ///
 ///   cmtpd grant --to did:key:z6Mk… --scope 0xS:echo --scope '0xR:**'
 ///   cmtpd grant --to did:key:z6Mk… --scope '0xS:**' --write '0xS:0x001:*' --ttl 5m
+///   export CMTP_TOKEN=$(cmtpd grant --to "$(cmtp id show)" --scope '0xS:**')
+///
+/// At least one of --scope and --write is needed. Exit codes: 0, 1, or 2 for usage.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Grant {
@@ -22,12 +27,12 @@ pub(crate) struct Grant {
     #[arg(long, value_name = "DID")]
     to: PublicKey,
     /// Pattern of targets that may be read; may be repeated.
-    #[arg(long, value_name = "PATTERN", required = true)]
+    #[arg(long, value_name = "PATTERN", required_unless_present = "write")]
     scope: Vec<String>,
     /// Pattern of targets that may be written; may be repeated.
     #[arg(long, value_name = "PATTERN")]
     write: Vec<String>,
-    /// How long the token lives: seconds, or with s, m; at most 15m.
+    /// How long the token lives, 1s to 15m: a number of seconds, or with s or m.
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = lifetime)]
     ttl: Duration,
     #[command(flatten)]

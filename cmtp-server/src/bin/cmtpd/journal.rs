@@ -16,6 +16,8 @@ use crate::data::Data;
 ///   cmtpd journal list             a line for each entry
 ///   cmtpd journal list --json      the same for scripts, an object a line
 ///   cmtpd journal export 17 > message.cmtp
+///
+/// Exit codes: 0; 1 where something does not hold, or there is no journal; 2 for usage.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Journal {
@@ -25,7 +27,14 @@ pub(crate) struct Journal {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Check every commit, receipt and record. Exit code 1 where something does not hold.
+    /// Check every commit, receipt and record.
+    ///
+    /// Exit code 1 where something does not hold; each such entry is named. `open` counts writes and
+    /// streams that have not ended yet, or that a crash cut and the next start will close.
+    ///
+    ///   cmtpd journal check
+    ///   cmtpd journal check --json | jq .entries
+    #[command(verbatim_doc_comment)]
     Check {
         #[command(flatten)]
         data: Data,
@@ -33,7 +42,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print a line for each entry: index, type, flags, status, opcode, message id, time, seal.
+    /// Print a line for each entry: index, time, type, status, opcode, message id, seal.
+    ///
+    ///   cmtpd journal list | tail
+    ///   cmtpd journal list --json | jq 'select(.status >= 400)'
+    #[command(verbatim_doc_comment)]
     List {
         #[command(flatten)]
         data: Data,
@@ -42,6 +55,10 @@ enum Command {
         json: bool,
     },
     /// Write the message that an entry ends to standard output, as `cmtp inspect` and `cmtp verify` read it.
+    ///
+    ///   cmtpd journal export 17 > message.cmtp
+    ///   cmtpd journal export 17 | cmtp inspect
+    #[command(verbatim_doc_comment)]
     Export {
         /// The entry's index, as R0 and `list` name it.
         index: u64,

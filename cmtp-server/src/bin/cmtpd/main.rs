@@ -5,12 +5,12 @@ mod data;
 mod demo;
 mod grant;
 mod journal;
+mod manual;
 mod serve;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use clap_complete::Shell;
 
 /// A request makes and drops some dozen small pieces; the system's allocator takes several times as long for each.
 #[global_allocator]
@@ -29,7 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 ///   cmtpd grant --to DID --scope 0xS:**           print a token for the identity
 ///   cmtp call cmtp://127.0.0.1/0xS:echo --data hi --token TOKEN
 #[derive(Parser)]
-#[command(name = "cmtpd", version, verbatim_doc_comment)]
+#[command(name = "cmtpd", version, verbatim_doc_comment, after_long_help = AFTER)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -37,19 +37,34 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    // In the order in which a new user meets them.
+    Demo(demo::Demo),
     Serve(serve::Serve),
     Grant(grant::Grant),
-    Journal(journal::Journal),
-    CheckConfig(check_config::CheckConfig),
-    Demo(demo::Demo),
     /// Print the node's DID, which clients pin.
+    ///
+    /// The node need not run. Where there is no node yet, its key is made, as `serve` does.
+    ///
+    ///   cmtp verify answer.cmtp --pin "$(cmtpd did)"
+    ///   cmtpd did --config /etc/cmtpd.toml
+    #[command(verbatim_doc_comment)]
     Did(data::Data),
-    /// Print a completion script for a shell.
-    Completions {
-        /// The shell.
-        shell: Shell,
-    },
+    CheckConfig(check_config::CheckConfig),
+    Journal(journal::Journal),
+    Man(manual::Manual),
+    Completions(manual::Completions),
 }
+
+const AFTER: &str = "\
+Environment:
+  CMTPD_DATA   the node's data directory [default: ~/.local/share/cmtpd]
+  RUST_LOG     how much `serve` logs, such as cmtp_server=debug [default: info]
+  NO_COLOR     if set and not empty, a log without colours
+
+Exit codes:
+  0  success
+  1  it failed; the message names what is at fault and what to do
+  2  usage";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -60,11 +75,8 @@ fn main() -> ExitCode {
         Command::CheckConfig(check) => check.run(),
         Command::Demo(demo) => demo.run(),
         Command::Did(data) => data.key().map(|key| println!("{}", key.public())),
-        Command::Completions { shell } => {
-            let name = Arguments::command().get_name().to_owned();
-            clap_complete::generate(shell, &mut Arguments::command(), name, &mut std::io::stdout());
-            Ok(())
-        }
+        Command::Man(manual) => manual.run(Arguments::command()),
+        Command::Completions(completions) => completions.run(Arguments::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,12 +15,20 @@ use tracing_subscriber::EnvFilter;
 
 /// Start the node.
 ///
-/// Prints one line once it listens: the address, the node's DID, and how to pin it. Logs go to stderr; RUST_LOG sets how
-/// much (such as RUST_LOG=cmtp_server=debug). On first start the node's key is made in the data directory; whoever has
-/// that file is the node. SIGINT and SIGTERM end it in order: requests that came are answered first; a second signal ends it
-/// at once. SIGHUP reads the configuration file again, and keeps connections; a bad file changes nothing.
+/// Prints one line once it listens: address, DID, and how to pin it. Logs go to stderr; RUST_LOG sets how
+/// much (such as RUST_LOG=cmtp_server=debug). On first start the node's key is made in the data directory;
+/// whoever has that file is the node. SIGINT and SIGTERM end it in order: requests that came are answered
+/// first; a second signal ends it at once. SIGHUP reads the configuration file again, and keeps
+/// connections; a bad file changes nothing.
+///
+///   cmtpd serve
+///   cmtpd serve --config cmtpd.toml --http 127.0.0.1:9433
+///   cmtpd serve --listen '[::]:4433' --data /var/lib/cmtpd --log json
+///   cmtpd serve --bus nats=nats://127.0.0.1:4222 --config cmtpd.toml
+///
+/// Exit codes: 0 after a signal; 1 where it can't start, or its disk fails; 2 for usage.
 #[derive(Args)]
-#[command(after_long_help = CONFIGURATION)]
+#[command(verbatim_doc_comment, after_long_help = CONFIGURATION)]
 pub(crate) struct Serve {
     /// Configuration file.
     #[arg(long, value_name = "FILE")]
@@ -28,7 +36,7 @@ pub(crate) struct Serve {
     /// UDP address to listen on; port 0 takes a free one [default: 127.0.0.1:4433]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Directory for the node's key [default: ~/.local/share/cmtpd]
+    /// Directory for the node's key and journal [default: ~/.local/share/cmtpd]
     #[arg(long, value_name = "DIR", env = "CMTPD_DATA")]
     data: Option<PathBuf>,
     /// Where services outside of the process are reached: local (none) or nats=URL [default: local]
