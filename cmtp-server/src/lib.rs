@@ -7,7 +7,8 @@
 //! Each arrow goes one way. What an answer promises is in the journal before the answer leaves. The node never changes a
 //! layer that somebody else made, and never executes a write twice.
 //!
-//! Start from [`Config`], [`Node`] and [`Listener`]; a [`Service`] is what a route leads to.
+//! Start from [`Config`], [`Node`] and [`Listener`]; a [`Service`] is what a route leads to, and [`Services`] are those of the
+//! program that has the node in it: `cargo run -p cmtp-server --example embedded`.
 
 mod admit;
 mod answer;
@@ -39,7 +40,7 @@ mod stream;
 mod token;
 mod writes;
 
-pub use crate::config::{Bus, Config, ConfigError};
+pub use crate::config::{Bus, Config, ConfigError, Destination, RouteConfig};
 pub use crate::http::Http;
 pub use crate::journal::{
     JournalCheck, JournalEntry, JournalFault, JournalFaultKind, JournalOpenError, JournalReport,
@@ -51,5 +52,5 @@ pub use crate::node::{JOURNAL, Node, NodeError};
 pub use crate::node_key::{NodeKey, NodeKeyError};
 pub use crate::rebuild::RebuildError;
 pub use crate::refusals::{Reason, Refusals};
-pub use crate::service::Service;
+pub use crate::service::{Service, Services};
 pub use crate::token::{Grant, MintError, TokenError};

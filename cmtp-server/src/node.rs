@@ -19,6 +19,7 @@ use crate::rebuild::{RebuildError, Rebuilt};
 use crate::refusals::Refusals;
 use crate::room::Room;
 use crate::routes::Routes;
+use crate::service::Services;
 use crate::state::State;
 use crate::writes::Writes;
 
@@ -31,6 +32,7 @@ pub struct Node {
     pub(crate) writes: Arc<Writes>,
     state: State,
     bus: Option<nats::Client>,
+    services: Services,
     live: RwLock<Arc<Live>>,
     /// Set once: from then on no new request is taken.
     pub(crate) drain: CancellationToken,
@@ -55,6 +57,14 @@ pub(crate) struct Live {
 }
 
 impl Node {
+    /// Opens a node that has no services but its own: as [`Node::open_with`].
+    ///
+    /// # Errors
+    /// [`NodeError`] names the culprit.
+    pub async fn open(config: &Config) -> Result<Self, NodeError> {
+        Self::open_with(config, Services::default()).await
+    }
+
     /// Opens the node: reads or makes its key, replays its journal, connects to the bus.
     ///
     /// What a crash left unfinished is closed first: a write that was dispatched ends with `outcome-unknown`, a stream
@@ -62,7 +72,7 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError`] names the culprit.
-    pub async fn open(config: &Config) -> Result<Self, NodeError> {
+    pub async fn open_with(config: &Config, services: Services) -> Result<Self, NodeError> {
         let key = Arc::new(NodeKey::load_or_create(&config.data)?);
         let metrics = Metrics::default();
         let journal = JournalConfig {
@@ -76,9 +86,10 @@ impl Node {
         let Rebuilt { state, writes, notes, .. } = rebuilt;
         let bus = nats::open(&config.bus).await?;
         let node = Self {
-            live: RwLock::new(Arc::new(Live::new(config, &state, bus.as_ref())?)),
+            live: RwLock::new(Arc::new(Live::new(config, &state, bus.as_ref(), &services)?)),
             state,
             bus,
+            services,
             policy: Digest::of(&[]),
             keys: key.key_list(),
             writes: Arc::new(writes),
@@ -109,7 +120,7 @@ impl Node {
     /// [`NodeError`] names the culprit; everything stays as it was.
     pub async fn reload(&self, config: &Config) -> Result<Vec<&'static str>, NodeError> {
         let before = self.live().config.clone();
-        let live = Live::new(config, &self.state, self.bus.as_ref())?;
+        let live = Live::new(config, &self.state, self.bus.as_ref(), &self.services)?;
         self.note_config(config).await?;
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
         let fixed = [
@@ -196,10 +207,15 @@ impl Node {
 }
 
 impl Live {
-    fn new(config: &Config, state: &State, bus: Option<&nats::Client>) -> Result<Self, NodeError> {
+    fn new(
+        config: &Config,
+        state: &State,
+        bus: Option<&nats::Client>,
+        services: &Services,
+    ) -> Result<Self, NodeError> {
         Ok(Self {
             names: Names::new(config.names.clone()),
-            routes: Routes::open(config, state, bus)?,
+            routes: Routes::open(config, state, bus, services)?,
             journal_mode: config.journal.mode,
             // A body that never fits into memory would be waited for in vain.
             body_max: config
@@ -237,25 +253,38 @@ pub enum NodeError {
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
     /// The bus.
-    #[error("bus {url}: {source}; is a nats-server running there?")]
+    #[error("bus {bus}: {source}; is a nats-server running there?")]
     Bus {
-        /// Where it should be.
-        url: String,
+        /// Where it should be, without credentials.
+        bus: String,
         /// What went wrong.
         source: ConnectError,
     },
     /// A route to a bus that there is not.
-    #[error("route {target} leads to NATS and the node has no bus: start it with --bus nats=URL")]
+    #[error(
+        "route {target} leads to NATS and the node has no bus: start it with --bus nats=URL, or give the file bus = \"nats=URL\""
+    )]
     NoBus {
         /// The route's target.
         target: String,
     },
     /// A route to a service that there is not.
-    #[error("no service {name:?} in this node: there are echo, time, ticks, hello and state")]
+    #[error(
+        "a route leads to local:{name}, and there is no such service in this node: there are {known}"
+    )]
     NoService {
         /// The name.
         name: String,
+        /// The names that there are.
+        known: String,
     },
+}
+
+impl NodeError {
+    /// A route to a service that there is not.
+    pub fn no_service(name: &str, services: &Services) -> Self {
+        Self::NoService { name: name.to_owned(), known: services.names() }
+    }
 }
 
 /// The node's clock: microseconds since 1970.

@@ -10,7 +10,7 @@ use crate::config::{Config, Destination, RouteConfig};
 use crate::nats;
 use crate::node::NodeError;
 use crate::refusal::Refusal;
-use crate::service::{self, Service};
+use crate::service::{self, Service, Services};
 use crate::state::State;
 
 /// The route table: the first route that covers a target counts.
@@ -30,6 +30,8 @@ pub(crate) struct Route {
 /// A service, in the process or made for a route.
 pub(crate) enum Handler {
     Local(&'static dyn Service),
+    /// Of the program that the node is in.
+    Own(Arc<dyn Service>),
     State(State),
     Plain(Arc<nats::Plain>),
 }
@@ -46,6 +48,7 @@ impl Handler {
     pub(crate) fn service(&self) -> &dyn Service {
         match self {
             Self::Local(service) => *service,
+            Self::Own(service) => service.as_ref(),
             Self::State(state) => state,
             Self::Plain(plain) => plain.as_ref(),
         }
@@ -58,13 +61,14 @@ impl Routes {
         config: &Config,
         state: &State,
         bus: Option<&nats::Client>,
+        services: &Services,
     ) -> Result<Self, NodeError> {
         let mut routes = Vec::with_capacity(config.routes.len() + BUILT_IN.len());
         for route in &config.routes {
-            routes.push(Route::open(route, bus, config, state)?);
+            routes.push(Route::open(route, bus, config, state, services)?);
         }
         for (target, serves_writes, name) in BUILT_IN {
-            let missing = || NodeError::NoService { name: (*name).to_owned() };
+            let missing = || NodeError::no_service(name, services);
             routes.push(Route {
                 pattern: Pattern::parse(target).map_err(|_built_in| missing())?,
                 serves_writes: *serves_writes,
@@ -90,12 +94,13 @@ impl Route {
         client: Option<&nats::Client>,
         config: &Config,
         state: &State,
+        services: &Services,
     ) -> Result<Self, NodeError> {
         let (service, subject) = match &route.to {
             Destination::Local(name) => {
-                let service = Handler::local(name, state)
-                    .ok_or_else(|| NodeError::NoService { name: name.clone() })?;
-                (service, None)
+                let service =
+                    services.find(name).map(Handler::Own).or_else(|| Handler::local(name, state));
+                (service.ok_or_else(|| NodeError::no_service(name, services))?, None)
             }
             Destination::Nats(subject) => {
                 let client =

@@ -1,15 +1,18 @@
 //! What answers a request: services in the process, and the interface that all services share.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cmtp_codec::{Field, Fqmn, Layer, PublicKey};
-use cmtp_spec::{BusAuth, FieldIndex, Status};
-use futures::future::BoxFuture;
+pub use cmtp_spec::BusAuth;
+use cmtp_spec::{FieldIndex, Status};
+pub use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 
-use crate::refusal::Refusal;
+pub use crate::refusal::Refusal;
 
 /// Answers requests that were admitted.
 ///
@@ -96,6 +99,60 @@ impl Reply {
         }
     }
 }
+
+/// Services of a program that has a node in it, by the names that routes have for them: `to = "local:NAME"`.
+///
+/// ```
+/// use cmtp_server::Services;
+/// use cmtp_server::service::{BoxFuture, BusAuth, Call, Refusal, Reply, Service};
+///
+/// struct Length;
+///
+/// impl Service for Length {
+///     fn call<'a>(&'a self, call: &'a Call<'a>) -> BoxFuture<'a, Result<Reply, Refusal>> {
+///         let length = call.origin.data().map_or(0, |body| body.len());
+///         Box::pin(async move { Ok(Reply::ok("text/plain", length.to_string())) })
+///     }
+///
+///     fn bus_auth(&self) -> BusAuth {
+///         BusAuth::LOCAL
+///     }
+/// }
+///
+/// let services = Services::default().with("length", Length);
+/// assert!(services.has("length") && services.has("echo") && !services.has("width"));
+/// ```
+#[derive(Clone, Default)]
+pub struct Services(BTreeMap<String, Arc<dyn Service>>);
+
+impl Services {
+    /// Adds a service. One that is called as a service of every node is (`echo`, say) stands in its place for the routes of
+    /// the configuration.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, service: impl Service + 'static) -> Self {
+        self.0.insert(name.into(), Arc::new(service));
+        self
+    }
+
+    /// Whether a route may lead to `local:NAME`: a service that was added, or one that every node has.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name) || BUILT_IN.contains(&name)
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<dyn Service>> {
+        self.0.get(name).cloned()
+    }
+
+    /// All names, for a person.
+    pub(crate) fn names(&self) -> String {
+        let own = self.0.keys().map(String::as_str);
+        let names: Vec<_> = BUILT_IN.iter().copied().chain(own).collect();
+        names.join(", ")
+    }
+}
+
+/// The services that every node has.
+const BUILT_IN: [&str; 5] = ["echo", "time", "ticks", "hello", "state"];
 
 /// The service in the process that is called so.
 pub(crate) fn local(name: &str) -> Option<&'static dyn Service> {
