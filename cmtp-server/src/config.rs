@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,7 +10,9 @@ use std::{fmt, fs, io};
 
 use cmtp_codec::{Fqmn, FqmnError, Pattern, PatternError, SubjectError, check_subject};
 use cmtp_spec::{JournalMode, binding, limits};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use toml::Spanned;
 
 use crate::limits::Limits;
 
@@ -72,31 +75,40 @@ impl Config {
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path)
             .map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
-        Self::from_toml(&text)
+        Self::from_toml(&text).map_err(|error| error.in_file(path))
     }
 
     /// Reads the text of a file.
     ///
     /// # Errors
-    /// [`ConfigError`] names the key and the cure.
+    /// [`ConfigError`] names the line, the key and the cure.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        let file: File = toml::from_str(text)?;
+        let file: File =
+            toml::from_str(text).map_err(|error| ConfigError::from_parser(error, text))?;
+        let at = |span: Range<usize>| move |error: ConfigError| error.on_line_of(text, span.start);
         let mut config = Self::new(file.data.unwrap_or_else(default_data));
         config.listen = file.listen.unwrap_or(config.listen);
         config.body_max = file.body_max.unwrap_or(config.body_max);
-        config.http = file.http.address()?;
-        config.journal = file.journal.settings()?;
+        if let Some(http) = file.http {
+            config.http = http.get_ref().address().map_err(at(http.span()))?;
+        }
+        if let Some(journal) = file.journal {
+            let span = journal.span();
+            config.journal = journal.into_inner().settings().map_err(at(span))?;
+        }
         config.limits = file.limits;
         if let Some(bus) = file.bus {
-            config.bus = bus.parse()?;
+            config.bus = bus.get_ref().parse().map_err(at(bus.span()))?;
         }
         for (name, target) in file.names {
-            let target = Fqmn::parse_target(&target)
-                .map_err(|error| ConfigError::Name { name: name.clone(), error })?;
-            config.names.insert(name, target);
+            let parsed = Fqmn::parse_target(target.get_ref())
+                .map_err(|error| ConfigError::Name { name: name.clone(), error });
+            config.names.insert(name, parsed.map_err(at(target.span()))?);
         }
-        config.routes =
-            file.route.into_iter().map(RouteConfig::from_entry).collect::<Result<_, _>>()?;
+        for route in file.route {
+            let span = route.span();
+            config.routes.push(RouteConfig::from_entry(route.into_inner()).map_err(at(span))?);
+        }
         Ok(config)
     }
 }
@@ -104,23 +116,24 @@ impl Config {
 impl Config {
     /// The configuration as a file would say it, defaults included.
     pub fn to_toml(&self) -> String {
-        let names = self.names.iter().map(|(name, target)| (name.clone(), target.to_string()));
+        let names =
+            self.names.iter().map(|(name, target)| (name.clone(), spanned(target.to_string())));
         let file = File {
             listen: Some(self.listen),
             data: Some(self.data.clone()),
-            bus: Some(self.bus.to_string()),
+            bus: Some(spanned(self.bus.to_string())),
             body_max: Some(self.body_max),
-            http: HttpTable {
+            http: Some(spanned(HttpTable {
                 listen: self.http,
                 allow_remote: self.http.map(|address| !address.ip().is_loopback()),
-            },
-            journal: JournalTable {
+            })),
+            journal: Some(spanned(JournalTable {
                 mode: self.journal.mode.name().map(str::to_owned),
                 segment_bytes: Some(self.journal.segment_bytes),
-            },
+            })),
             limits: self.limits.clone(),
             names: names.collect(),
-            route: self.routes.iter().map(RouteConfig::to_entry).collect(),
+            route: self.routes.iter().map(RouteConfig::to_entry).map(spanned).collect(),
         };
         // Text, numbers and tables of them, in this order, are always TOML.
         toml::to_string_pretty(&file).unwrap_or_default()
@@ -234,7 +247,11 @@ impl RouteConfig {
                 return Err(ConfigError::Header { header: header.clone() });
             }
         }
-        let timeout = Duration::from_millis(entry.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS));
+        let timeout = entry.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS);
+        if timeout == 0 {
+            return Err(ConfigError::Timeout { target: entry.target });
+        }
+        let timeout = Duration::from_millis(timeout);
         let journal = entry.journal.as_deref().map(journal_mode).transpose()?;
         Ok(Self { target, serves_writes, journal, to, timeout, headers: entry.headers })
     }
@@ -266,16 +283,45 @@ impl RouteConfig {
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("{}: {source}", path.display())]
+    #[error("can't read the configuration {}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
     },
-    /// It is no TOML, or has a key that there is not, or a value of another type.
-    #[error("{0}")]
-    Toml(#[from] toml::de::Error),
+    /// It is no TOML, or has a key that there is not, or a value of another type or out of range.
+    #[error("{message}")]
+    Toml {
+        /// What the parser says.
+        message: String,
+    },
+    /// What is wrong, and the line of the text on which it is, or on which its table begins.
+    #[error("line {line}, {shown}: {source}")]
+    OnLine {
+        /// Counted from 1.
+        line: usize,
+        /// What stands there.
+        shown: String,
+        /// What is wrong.
+        source: Box<ConfigError>,
+    },
+    /// What is wrong, and the file in which it is.
+    #[error("{}: {source}", path.display())]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<ConfigError>,
+    },
+    /// No time to answer.
+    #[error(
+        "route target {target:?}: with timeout-ms = 0 no service could answer; give at least 1"
+    )]
+    Timeout {
+        /// The pattern.
+        target: String,
+    },
     /// Unknown bus.
     #[error("bus {bus:?}: expected \"local\" or \"nats=URL\", such as nats=nats://127.0.0.1:4222")]
     Bus {
@@ -335,7 +381,9 @@ pub enum ConfigError {
         mode: String,
     },
     /// Too small a log file.
-    #[error("journal.segment-bytes {bytes}: a log file has at least {SEGMENT_BYTES_MIN} bytes")]
+    #[error(
+        "journal.segment-bytes {bytes}: a log file has at least {SEGMENT_BYTES_MIN} bytes; leave it out for {SEGMENT_BYTES}"
+    )]
     SegmentBytes {
         /// What was given.
         bytes: u64,
@@ -346,6 +394,28 @@ pub enum ConfigError {
         /// The name.
         header: String,
     },
+}
+
+impl ConfigError {
+    /// The parser's error shows a piece of the text over several lines; this has one, as all others.
+    fn from_parser(error: toml::de::Error, text: &str) -> Self {
+        let message = Self::Toml { message: error.message().replace('\n', ", ") };
+        match error.span() {
+            Some(span) => message.on_line_of(text, span.start),
+            None => message,
+        }
+    }
+
+    fn on_line_of(self, text: &str, at: usize) -> Self {
+        let before = text.get(..at).unwrap_or(text);
+        let number = before.matches('\n').count();
+        let shown = text.lines().nth(number).unwrap_or_default().trim().to_owned();
+        Self::OnLine { line: number + 1, shown, source: Box::new(self) }
+    }
+
+    fn in_file(self, path: &Path) -> Self {
+        Self::InFile { path: path.to_owned(), source: Box::new(self) }
+    }
 }
 
 /// `0xSW:x` is the write form of `0xS:x`: patterns are spelled with read opcodes.
@@ -383,25 +453,38 @@ fn default_data() -> PathBuf {
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
+    #[serde(default, deserialize_with = "address")]
     listen: Option<SocketAddr>,
     data: Option<PathBuf>,
-    bus: Option<String>,
+    bus: Option<Spanned<String>>,
     body_max: Option<u64>,
-    #[serde(default)]
-    http: HttpTable,
-    #[serde(default)]
-    journal: JournalTable,
+    http: Option<Spanned<HttpTable>>,
+    journal: Option<Spanned<JournalTable>>,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
-    names: BTreeMap<String, String>,
+    names: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
-    route: Vec<RouteEntry>,
+    route: Vec<Spanned<RouteEntry>>,
+}
+
+/// A value that stands in no text yet.
+fn spanned<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
+}
+
+fn address<'de, D: Deserializer<'de>>(value: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(value)?;
+    let address = text.parse().map_err(|_syntax| {
+        D::Error::custom("expected an IP address and a port, such as \"127.0.0.1:4433\"")
+    });
+    address.map(Some)
 }
 
 #[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct HttpTable {
+    #[serde(default, deserialize_with = "address")]
     listen: Option<SocketAddr>,
     allow_remote: Option<bool>,
 }
@@ -458,27 +541,70 @@ const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 const DEFAULT_TIMEOUT_MS: u64 = limits::SERVICE_DEADLINE * 1000;
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_bad_configuration_names_the_culprit() {
+    fn a_bad_configuration_names_line_culprit_and_cure() {
         let table = [
-            ("lisden = \"127.0.0.1:1\"", "lisden"),
-            ("bus = \"kafka\"", "kafka"),
-            ("[names]\na = \"0xZ:b\"", "names.\"a\""),
-            ("[[route]]\ntarget = \"0xS:**\"\nto = \"http:x\"", "http:x"),
-            ("[[route]]\ntarget = \"0xS:**\"\nto = \"nats:$SYS.x\"", "$SYS.x"),
-            ("[[route]]\ntarget = \"0xAW:box:*\"\nto = \"local:state\"", "0xAW:box:*"),
+            ("\nlisden = \"127.0.0.1:1\"", 2, "lisden", "expected one of `listen`"),
+            ("listen = \"localhost:1\"", 1, "localhost:1", "such as \"127.0.0.1:4433\""),
+            ("listen = 4433", 1, "listen = 4433", "expected a string"),
+            ("a =\n", 1, "a =", "string values must be quoted"),
+            ("body-max = -1", 1, "body-max = -1", "expected u64"),
+            ("\n\nbus = \"kafka\"", 3, "kafka", "nats=nats://127.0.0.1:4222"),
+            ("[names]\na = \"0xS:b\"\nb = \"0xZ:b\"", 3, "names.\"b\"", "such as 0xS"),
+            ("[http]\nlisten = \"0.0.0.0:1\"", 1, "0.0.0.0:1", "http.allow-remote = true"),
+            ("[http]\nlisten = \":1\"", 2, "\":1\"", "such as \"127.0.0.1:4433\""),
+            ("\n[journal]\nmode = \"fast\"", 2, "fast", "\"wal\""),
+            ("[journal]\nsegment-bytes = 5", 1, "segment-bytes 5", "at least 65536"),
+            ("\n[limits]\nin-flight-max = 0", 2, "limits.in-flight-max is 0", "choose 1 to"),
+            ("[limits]\nin-flight-mux = 1", 2, "in-flight-mux", "`in-flight-max`"),
+            ("[[route]]\nto = \"nats\"", 1, "[[route]]", "missing field `target`"),
+            (
+                "[[route]]\ntarget = \"0xS:a\"\nto = \"nats\"\n[[route]]\ntarget = \"0xS:**\"\nto = \"http:x\"",
+                4,
+                "http:x",
+                "\"local:SERVICE\"",
+            ),
+            ("[[route]]\ntarget = \"0xS:a**\"\nto = \"nats\"", 1, "0xS:a**", "%2A"),
+            ("[[route]]\ntarget = \"0xS:**\"\nto = \"nats:$SYS.x\"", 1, "$SYS.x", "choose another"),
+            ("[[route]]\ntarget = \"0xAW:box:*\"\nto = \"local:state\"", 1, "0xAW:box:*", "0xSW"),
+            (
+                "[[route]]\ntarget = \"0xS:x\"\nto = \"nats\"\ntimeout-ms = 0",
+                1,
+                "timeout-ms = 0",
+                "at least 1",
+            ),
+            (
+                "[[route]]\ntarget = \"0xS:x\"\nto = \"nats\"\njournal = \"none\"",
+                1,
+                "journal mode \"none\"",
+                "\"async\"",
+            ),
             // [NAT-3]
             (
                 "[[route]]\ntarget = \"0xS:**\"\nto = \"nats:x\"\nheaders = [\"nats-msg-id\"]",
+                1,
                 "nats-msg-id",
+                "never pass",
             ),
         ];
-        for (text, culprit) in table {
-            let error = Config::from_toml(text).map(|_| ()).map_err(|error| error.to_string());
-            assert!(error.as_ref().is_err_and(|text| text.contains(culprit)), "{error:?}");
+        for (text, line, culprit, cure) in table {
+            let error = Config::from_toml(text).map(|_| ()).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("line {line}, ")), "{text}: {error}");
+            assert!(error.contains(culprit) && error.contains(cure), "{text}: {error}");
+            assert!(!error.contains('\n'), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_in_force_can_be_read_again() {
+        let text = "[names]\na = \"0xS:b\"\n[[route]]\ntarget = \"0xSW:x:*\"\nto = \"nats:x\"";
+        let config = Config::from_toml(text).unwrap();
+        let again = Config::from_toml(&config.to_toml()).unwrap();
+        assert_eq!(again.to_toml(), config.to_toml());
+        assert!(again.routes[0].serves_writes && again.names.contains_key("a"));
     }
 }

@@ -27,6 +27,11 @@ impl NodeKey {
         Ok(Self { root: SigningKey::from_seed(seed)?, secret })
     }
 
+    /// Whether the data directory `data` has a key.
+    pub fn is_in(data: &Path) -> bool {
+        data.join(FILE).exists()
+    }
+
     /// Reads the key of the data directory `data`, and makes one where there is none.
     ///
     /// # Errors
@@ -89,7 +94,7 @@ impl NodeKey {
 #[non_exhaustive]
 pub enum NodeKeyError {
     /// The file can't be read or written.
-    #[error("node key {}: {source}", path.display())]
+    #[error("node key {}: {source}; the data directory (--data) has to be one that cmtpd can write", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -131,7 +136,9 @@ mod tests {
     #[test]
     fn a_key_is_made_once_and_read_again() {
         let data = tempfile::tempdir().unwrap();
+        assert!(!NodeKey::is_in(data.path()));
         let made = NodeKey::load_or_create(data.path()).unwrap();
+        assert!(NodeKey::is_in(data.path()));
         let read = NodeKey::load_or_create(data.path()).unwrap();
         assert_eq!(made.public(), read.public());
         let mode = fs::metadata(data.path().join(FILE)).unwrap().permissions().mode();

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Args;
-use cmtp_server::Config;
+use cmtp_server::{Bus, Config, Destination, NodeError, Services};
 use serde_json::json;
 
 /// Check a configuration file, and print what would be in force, defaults included.
@@ -26,6 +27,7 @@ pub(crate) struct CheckConfig {
 impl CheckConfig {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let config = Config::from_file(&self.file)?;
+        check_routes(&config).with_context(|| self.file.display().to_string())?;
         if self.json {
             let effective: serde_json::Value = toml::from_str(&config.to_toml())?;
             println!("{}", json!({ "good": true, "effective": effective }));
@@ -34,4 +36,22 @@ impl CheckConfig {
         }
         Ok(())
     }
+}
+
+/// Whether each route leads somewhere. The bus may also come from the command line, so that a want of it is only said.
+fn check_routes(config: &Config) -> Result<(), NodeError> {
+    let services = Services::default();
+    for route in &config.routes {
+        match &route.to {
+            Destination::Local(name) if !services.has(name) => {
+                return Err(NodeError::no_service(name, &services));
+            }
+            Destination::Nats(_) if config.bus == Bus::Local => {
+                let target = route.target.to_string();
+                eprintln!("cmtpd: {}", NodeError::NoBus { target });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }

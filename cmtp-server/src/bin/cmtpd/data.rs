@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use clap::Args;
 use cmtp_server::{Config, NodeKey};
 
@@ -17,14 +18,31 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// The node's key; made where there is none, as `serve` does.
+    /// The node's key; made where there is none, as `serve` does, and said so.
     pub(crate) fn key(&self) -> anyhow::Result<NodeKey> {
-        Ok(NodeKey::load_or_create(&self.folder()?)?)
+        let folder = self.folder()?;
+        let is_there = NodeKey::is_in(&folder);
+        let key = NodeKey::load_or_create(&folder)?;
+        if !is_there {
+            eprintln!(
+                "cmtpd: there was no node in {}, and its key was made now; if yours is elsewhere, say where: --data or \
+                 --config",
+                folder.display()
+            );
+        }
+        Ok(key)
     }
 
-    /// The folder of the node's journal.
-    pub(crate) fn journal(&self) -> anyhow::Result<PathBuf> {
-        Ok(self.folder()?.join(cmtp_server::JOURNAL))
+    /// The folder of the node's journal, and the node's key; nothing is made.
+    pub(crate) fn journal(&self) -> anyhow::Result<(PathBuf, NodeKey)> {
+        let folder = self.folder()?;
+        let journal = folder.join(cmtp_server::JOURNAL);
+        ensure!(
+            journal.is_dir() && NodeKey::is_in(&folder),
+            "there is no journal in {}; say where the node's data is: --data or --config",
+            folder.display()
+        );
+        Ok((journal, NodeKey::load_or_create(&folder)?))
     }
 
     fn folder(&self) -> anyhow::Result<PathBuf> {

@@ -42,7 +42,9 @@ async fn demo(nats: Option<String>) -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let config = config(data.path(), nats.as_deref())?;
     if let Some(url) = &nats {
-        serve_on_nats(url).await.with_context(|| format!("a service on {url}"))?;
+        serve_on_nats(url).await.with_context(|| {
+            format!("no service can be put on {url}; is a nats-server running there?")
+        })?;
         println!("A service answers on {url}, subject {SUBJECT}: it takes JSON and says hello.\n");
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use clap::Args;
 use cmtp_codec::{Pattern, PublicKey, Scope};
+use cmtp_spec::limits;
 
 use crate::data::Data;
 
@@ -41,7 +42,6 @@ pub(crate) struct Grant {
 
 impl Grant {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let key = self.data.key()?;
         let grant = cmtp_server::Grant {
             to: self.to,
             scope: Scope::new(
@@ -52,7 +52,8 @@ impl Grant {
         };
         let now =
             SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-        println!("{}", grant.mint(&key, now.as_secs())?);
+        // Last, so that a mistake makes no key.
+        println!("{}", grant.mint(&self.data.key()?, now.as_secs())?);
         Ok(())
     }
 }
@@ -66,7 +67,8 @@ fn patterns(flag: &str, texts: &[String]) -> anyhow::Result<Vec<Pattern>> {
             }
             _ => text.clone(),
         };
-        Pattern::parse(&spelled).with_context(|| format!("{flag} {text}"))
+        Pattern::parse(&spelled)
+            .with_context(|| format!("{flag} {text} is no pattern, such as 0xS:echo or '0xS:**'"))
     };
     texts.iter().map(parse).collect()
 }
@@ -78,6 +80,11 @@ fn lifetime(text: &str) -> Result<Duration, String> {
         None => (text, 1),
     };
     let number: u64 =
-        number.parse().map_err(|_| format!("{text}: expected such as 15m or 300s"))?;
-    Ok(Duration::from_secs(number.saturating_mul(unit)))
+        number.parse().map_err(|_| format!("{text}: expected such as 300s or 15m, the most"))?;
+    let seconds = number.saturating_mul(unit);
+    // [ADM-4] exp − iat MUST be at most `token-lifetime-max`.
+    if !(1..=limits::TOKEN_LIFETIME_MAX).contains(&seconds) {
+        return Err(format!("{text}: a token lives 1s to {}m", limits::TOKEN_LIFETIME_MAX / 60));
+    }
+    Ok(Duration::from_secs(seconds))
 }

@@ -78,10 +78,11 @@ impl Journal {
 }
 
 fn check(data: &Data, json: bool) -> anyhow::Result<()> {
-    let (folder, node) = (data.journal()?, data.key()?.public());
+    let (folder, key) = data.journal()?;
     let mut writes = 0;
-    let check =
-        check_journal(&folder, &node, |entry| writes += u64::from(entry.is_executed_write()))?;
+    let check = check_journal(&folder, &key.public(), |entry| {
+        writes += u64::from(entry.is_executed_write())
+    })?;
     let report = &check.report;
     if json {
         let faults: Vec<_> = check.faults.iter().map(ToString::to_string).collect();
@@ -109,8 +110,8 @@ fn check(data: &Data, json: bool) -> anyhow::Result<()> {
 fn list(data: &Data, json: bool) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut written = Ok(());
-    let node = data.key()?.public();
-    check_journal(&data.journal()?, &node, |entry| {
+    let (folder, key) = data.journal()?;
+    check_journal(&folder, &key.public(), |entry| {
         if written.is_ok() {
             written = write_entry(&mut out, entry, json);
         }
@@ -145,8 +146,8 @@ fn write_entry(out: &mut impl Write, shown: &JournalEntry, json: bool) -> io::Re
 
 fn export(data: &Data, index: u64) -> anyhow::Result<()> {
     let mut found = None;
-    let key = data.key()?;
-    check_journal(&data.journal()?, &key.public(), |entry| {
+    let (folder, key) = data.journal()?;
+    check_journal(&folder, &key.public(), |entry| {
         if entry.index == index {
             found.clone_from(&entry.message);
         }

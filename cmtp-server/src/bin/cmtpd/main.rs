@@ -81,8 +81,20 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("cmtpd: {error:#}");
+            eprintln!("cmtpd: {}", said(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes; a cause that was said already is not said again.
+fn said(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |said, cause| {
+        let cause = cause.to_string();
+        match said.is_empty() {
+            true => cause,
+            false if said.contains(&cause) => said,
+            false => format!("{said}: {cause}"),
+        }
+    })
 }

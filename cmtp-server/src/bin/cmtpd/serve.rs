@@ -74,7 +74,7 @@ impl Serve {
 
     fn config(&self) -> anyhow::Result<Config> {
         let mut config = match &self.config {
-            Some(path) => Config::from_file(path).with_context(|| path.display().to_string())?,
+            Some(path) => Config::from_file(path)?,
             None => Config::default(),
         };
         config.listen = self.listen.unwrap_or(config.listen);
@@ -83,7 +83,7 @@ impl Serve {
             config.data.clone_from(data);
         }
         if let Some(bus) = &self.bus {
-            config.bus = bus.parse::<Bus>()?;
+            config.bus = bus.parse::<Bus>().context("--bus")?;
         }
         Ok(config)
     }
@@ -130,15 +130,18 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     tracing::info!(entries = report.entries, torn = report.torn, "the journal is open");
     let listener = Arc::new(Listener::bind(Arc::clone(&node), config.listen)?);
     let address = listener.address()?;
-    println!(
-        "cmtpd listens on {address} as {did} (pin it: cmtp call --pin {did} cmtp://{address}/0xS:echo)"
-    );
     if let Some(listen) = config.http {
         let http = Http::bind(Arc::clone(&node), listen).await;
-        let http = http.with_context(|| format!("can't serve HTTP on {listen}"))?;
+        let http = http.with_context(|| {
+            format!("can't serve HTTP on {listen}; choose another with --http or http.listen")
+        })?;
         tracing::info!(address = %http.address()?, "/healthz and /metrics are served");
         tokio::spawn(http.run());
     }
+    // Once nothing is left that could keep it from starting.
+    println!(
+        "cmtpd listens on {address} as {did} (pin it: cmtp call --pin {did} cmtp://{address}/0xS:echo)"
+    );
     let summaries = tokio::spawn({
         let node = Arc::clone(&node);
         async move { node.keep_summaries().await }
