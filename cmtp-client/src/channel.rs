@@ -98,6 +98,11 @@ impl Channel {
         Ok(connection)
     }
 
+    /// Who the node is: the one that is pinned, or that answered first; `None` before.
+    pub async fn node(&self) -> Option<PublicKey> {
+        self.shared.line.lock().await.node
+    }
+
     /// As [`Channel::connect`], again and again for up to `patience`.
     ///
     /// # Errors

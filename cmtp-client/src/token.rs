@@ -51,10 +51,24 @@ impl Token {
 
     /// The DID that the token says it is for. Nothing is verified: good for a hint to a person and nothing else.
     pub fn unverified_subject(&self) -> Option<String> {
+        self.unverified_claim("sub")?.as_str().map(str::to_owned)
+    }
+
+    /// The DID of the node that the token says it is from; as little verified.
+    pub fn unverified_issuer(&self) -> Option<String> {
+        self.unverified_claim("iss")?.as_str().map(str::to_owned)
+    }
+
+    /// When the token says that it ends, seconds since 1970; as little verified.
+    pub fn unverified_expiry(&self) -> Option<u64> {
+        self.unverified_claim("exp")?.as_u64()
+    }
+
+    fn unverified_claim(&self, name: &str) -> Option<serde_json::Value> {
         let claims = self.bytes.split(|&byte| byte == b'.').nth(1)?;
         let claims = BASE64URL_NOPAD.decode(claims).ok()?;
         let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
-        claims.get("sub")?.as_str().map(str::to_owned)
+        claims.get(name).cloned()
     }
 }
 

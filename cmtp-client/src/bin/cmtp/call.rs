@@ -82,6 +82,10 @@ pub(crate) struct Call {
 impl Call {
     pub(crate) fn run(self, color: ColorChoice) -> Outcome {
         let target = self.target().map_err(Failure::usage)?;
+        for (option, path) in [("--save", &self.save), ("--pending", &self.pending)] {
+            path.as_deref().map_or(Ok(()), |path| terminal::check_folder(option, path))?;
+        }
+        let called = target.clone();
         let caller = self.caller.caller().map_err(Failure::usage)?;
         let pending = self.load_pending(&target, &caller).map_err(Failure::usage)?;
         let request = self.request(target).map_err(Failure::usage)?;
@@ -103,11 +107,20 @@ impl Call {
                 }
             })?;
             let style = terminal::style(&io::stderr(), color);
-            let exchange = self.exchange(&channel, request, pending, &caller, style);
+            let exchange = self.exchange(&channel, request, pending, style);
             // What is dropped is cancelled, and closing waits until the node was told.
             let outcome = until_interrupted(exchange).await;
+            let node = channel.node().await;
             channel.close().await;
-            outcome.unwrap_or(Ok(Exit::Interrupted))
+            match outcome {
+                Some(Ok(None)) => Ok(Exit::Success),
+                Some(Ok(Some(refusal))) => {
+                    refusal.show(&caller, &called, node);
+                    Ok(Exit::Refused)
+                }
+                Some(Err(failure)) => Err(failure),
+                None => Ok(Exit::Interrupted),
+            }
         })
     }
 
@@ -165,9 +178,8 @@ impl Call {
         channel: &Channel,
         request: Request,
         pending: Option<Pending>,
-        caller: &Caller,
         style: Style,
-    ) -> Outcome {
+    ) -> Outcome<Option<Refusal>> {
         let pending = match (pending, &self.pending) {
             (Some(pending), _) => Some(pending),
             (None, Some(path)) => {
@@ -180,20 +192,20 @@ impl Call {
         if let Some(pending) = pending {
             let answer = self.send(channel, pending.request()).await;
             let answer = answer.inspect_err(|_| self.say_kept())?;
-            let exit = self.show(&answer, caller, style)?;
+            let refusal = self.show(&answer, style)?;
             let path = self.pending.as_deref().unwrap_or(Path::new("")).display().to_string();
             if !pending.settle(&answer).with_context(|| path)? {
                 self.say_kept();
             }
-            return Ok(exit);
+            return Ok(refusal);
         }
         if self.retry.is_some() {
             let prepared = channel.prepare(request).await.map_err(failed)?;
             let answer = self.send(channel, &prepared).await?;
-            return self.show(&answer, caller, style);
+            return self.show(&answer, style);
         }
         let streaming = channel.open(request).await.map_err(failed)?;
-        self.stream(streaming, caller, style).await
+        self.stream(streaming, style).await
     }
 
     /// Sends a request whose bytes stand: once, or as often as `--retry` lets.
@@ -204,8 +216,8 @@ impl Call {
         channel.send_once(request).await.map_err(failed)
     }
 
-    /// Reads an answer while it comes, and prints what is sealed of it.
-    async fn stream(&self, streaming: Streaming, caller: &Caller, style: Style) -> Outcome {
+    /// Reads an answer while it comes, prints what is sealed of it, and gives back what refused it.
+    async fn stream(&self, streaming: Streaming, style: Style) -> Outcome<Option<Refusal>> {
         let whole = self.json || self.verbose || self.save.is_some();
         let mut streaming = if whole { streaming.keeping() } else { streaming };
         let mut ends_line = true;
@@ -223,11 +235,11 @@ impl Call {
         if let Some(answer) = ending.into_answer() {
             self.keep(&answer, style)?;
         }
-        Ok(conclude(refusal, caller))
+        Ok(refusal)
     }
 
-    /// Prints a whole answer.
-    fn show(&self, answer: &Answer, caller: &Caller, style: Style) -> Outcome {
+    /// Prints a whole answer, and gives back what refused it.
+    fn show(&self, answer: &Answer, style: Style) -> Outcome<Option<Refusal>> {
         if let Some(body) = answer.body().filter(|_| !self.json) {
             terminal::write_out(&body)?;
             if io::stdout().is_terminal() && !body.ends_with(b"\n") {
@@ -235,7 +247,7 @@ impl Call {
             }
         }
         self.keep(answer, style)?;
-        Ok(conclude(Refusal::of(answer), caller))
+        Ok(Refusal::of(answer))
     }
 
     /// The tree, the file and the JSON, as far as they are asked for.
@@ -274,12 +286,6 @@ async fn until_interrupted<T>(work: impl Future<Output = T>) -> Option<T> {
         // Where the signal can't be waited for it ends the process as it always did.
         Ok(()) = tokio::signal::ctrl_c() => None,
     }
-}
-
-fn conclude(refusal: Option<Refusal>, caller: &Caller) -> Exit {
-    let Some(refusal) = refusal else { return Exit::Success };
-    refusal.show(caller);
-    Exit::Refused
 }
 
 const AFTER: &str = "\

@@ -1,7 +1,7 @@
 //! Who calls, what is shown, and which node is meant: what every command that calls a node has.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
@@ -71,23 +71,46 @@ impl Caller {
         Client::new(config).map_err(Failure::usage)
     }
 
-    /// Says so where the token was granted to somebody else; only a hint, because nothing of a token can be verified here.
-    pub(crate) fn mismatch(&self) -> Option<String> {
-        let subject = Token::new(self.token.as_deref()?).ok()?.unverified_subject()?;
+    /// Whether there is a token to show.
+    pub(crate) const fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Why `node` may have refused the token; only a hint, because nothing of a token can be verified here.
+    pub(crate) fn token_fault(&self, node: Option<PublicKey>) -> Option<String> {
+        let token = Token::new(self.token.as_deref()?).ok()?;
+        let Some(subject) = token.unverified_subject() else {
+            return Some(
+                "what was shown (--token or CMTP_TOKEN) is no token: take what `cmtpd grant` printed"
+                    .to_owned(),
+            );
+        };
         let did = self.identity.did().to_string();
-        let subject = terminal::printable(&subject);
-        (subject != did).then(|| {
-            format!(
+        if subject != did {
+            let subject = terminal::printable(&subject);
+            return Some(format!(
                 "the token was granted to {subject}, and you are {did}: ask for one for that DID"
-            )
-        })
+            ));
+        }
+        let node = node.map(|node| node.to_string())?;
+        let issuer = token.unverified_issuer()?;
+        if issuer != node {
+            let issuer = terminal::printable(&issuer);
+            return Some(format!(
+                "the token is from the node {issuer}, and you called {node}: `cmtpd grant` has to run with that node's \
+                 data directory (--data or --config)"
+            ));
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        let ago = now.checked_sub(token.unverified_expiry()?)?;
+        Some(format!("the token expired {ago} s ago"))
     }
 }
 
 fn read_token(token: &str) -> anyhow::Result<String> {
     match token.strip_prefix('@') {
         Some(path) => {
-            let bytes = terminal::read_file(path, TOKEN_FILE_MAX)?;
+            let bytes = terminal::read_file(path, TOKEN_FILE_MAX).context("the token")?;
             String::from_utf8(bytes).with_context(|| format!("{path} is no token"))
         }
         None => Ok(token.to_owned()),

@@ -8,6 +8,7 @@ use cmtp_client::{
     Trust, TrustedBy, Untrusted,
 };
 use cmtp_codec::PublicKey;
+use cmtp_spec::binding;
 
 use crate::exit::{Failure, Outcome};
 use crate::terminal;
@@ -104,8 +105,32 @@ fn explain(error: ChannelError, url: &NodeUrl, before: Option<KnownNode>) -> any
                  was set up anew. If its operator says that this is its DID, call it with: --pin {shown}"
             )
         }
-        // It begins with the name.
-        ChannelError::Connect { source: ConnectError::Lookup { .. }, .. } => error.into(),
+        ChannelError::Connect {
+            source: ConnectError::Untrusted(Untrusted::OtherNode { expected, shown }),
+            ..
+        } => {
+            let source = if url.did.is_some() { "the URL" } else { "--pin" };
+            anyhow!(
+                "{place} was to be {expected}, as {source} says, and is {shown}: refused. Is it the address that you \
+                 meant? If its operator says that this is its DID, call it with: --pin {shown}"
+            )
+        }
+        // They begin with the name or end with the address.
+        ChannelError::Connect {
+            source: ConnectError::Lookup { .. } | ConnectError::NoAddress { .. },
+            ..
+        } => {
+            anyhow!("{error}; check the host in the URL")
+        }
+        ChannelError::Connect {
+            source: ConnectError::TimedOut { .. } | ConnectError::Unanswered { .. },
+            ..
+        } => {
+            anyhow!(
+                "{place}: {error} `cmtpd serve` starts one and prints its address; a URL without a port means {}",
+                binding::DEFAULT_PORT
+            )
+        }
         _ => anyhow::Error::from(error).context(place),
     }
 }

@@ -61,8 +61,20 @@ impl From<Error> for Failure {
 /// Says what went wrong, and ends.
 pub(crate) fn report(outcome: Outcome) -> ExitCode {
     let exit = outcome.unwrap_or_else(|Failure { exit, error }| {
-        eprintln!("cmtp: {error:#}");
+        eprintln!("cmtp: {}", said(&error));
         exit
     });
     ExitCode::from(exit as u8)
+}
+
+/// An error and its causes; a cause that was said already is not said again.
+fn said(error: &Error) -> String {
+    error.chain().fold(String::new(), |said, cause| {
+        let cause = cause.to_string();
+        match said.is_empty() {
+            true => cause,
+            false if said.contains(&cause) => said,
+            false => format!("{said}: {cause}"),
+        }
+    })
 }

@@ -1,6 +1,6 @@
 //! `cmtp inspect`.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use anyhow::bail;
@@ -61,7 +61,10 @@ impl Inspect {
             }
             Err(fault) => {
                 let shown = if self.json {
-                    format!("{:#}\n", json!({ "verdict": "invalid", "fault": fault.to_string() }))
+                    format!(
+                        "{:#}\n",
+                        json!({ "verdict": "invalid", "fault": format!("{fault:#}") })
+                    )
                 } else {
                     salvaged(&bytes, style)
                 };
@@ -73,6 +76,9 @@ impl Inspect {
 
     fn read(&self) -> anyhow::Result<Vec<u8>> {
         if self.input == "-" {
+            if io::stdin().is_terminal() {
+                bail!("nothing comes in; name a file (cmtp inspect answer.cmtp) or pipe one in");
+            }
             let bytes = terminal::read_in(limits::STORED_MAX)?;
             return Ok(hexadecimal(&bytes).unwrap_or(bytes));
         }

@@ -1,6 +1,7 @@
 //! What a refusal tells a person, and how a command ends with it.
 
 use cmtp_client::{Answer, CallError, ChannelError, Ending};
+use cmtp_codec::{Fqmn, PublicKey};
 use cmtp_spec::{Remedy, Status, remedies};
 
 use crate::caller::Caller;
@@ -22,7 +23,7 @@ impl Refusal {
         (!answer.is_success()).then(|| Self {
             status: answer.status(),
             detail: answer.detail().map(terminal::printable),
-            remedy: answer.remedy().map(advice),
+            remedy: answer.remedy().map(str::to_owned),
             retry_after: answer.retry_after(),
             outcome_unknown: answer.is_outcome_unknown(),
         })
@@ -33,21 +34,29 @@ impl Refusal {
         (!ending.is_success()).then(|| Self {
             status: ending.status(),
             detail: ending.detail().map(terminal::printable),
-            remedy: ending.remedy().map(advice),
+            remedy: ending.remedy().map(str::to_owned),
             retry_after: ending.retry_after(),
             outcome_unknown: ending.is_outcome_unknown(),
         })
     }
 
-    /// Prints it to standard error.
-    pub(crate) fn show(&self, caller: &Caller) {
+    /// Prints it to standard error, with what `caller` can do about it who called `target` of `node`.
+    pub(crate) fn show(&self, caller: &Caller, target: &Fqmn, node: Option<PublicKey>) {
         let status = self.status;
         match &self.detail {
             Some(detail) => eprintln!("{} {status}: {detail}", status.0),
             None => eprintln!("{} {status}", status.0),
         }
-        if let Some(advice) = &self.remedy {
+        if status == Status::TOKEN_INVALID
+            && let Some(fault) = caller.token_fault(node)
+        {
+            eprintln!("{fault}");
+        }
+        if let Some(advice) = self.advice(caller) {
             eprintln!("what to do: {advice}");
+        }
+        if caller.is_kept && self.remedy.as_deref().is_some_and(is_about_grant) {
+            eprintln!("the operator runs: {}", grant_command(caller, target));
         }
         if let Some(seconds) = self.retry_after {
             eprintln!("try again after {seconds} s");
@@ -55,9 +64,20 @@ impl Refusal {
         if self.outcome_unknown {
             eprintln!("{UNKNOWN}");
         }
-        if let (Status::TOKEN_INVALID, Some(hint)) = (status, caller.mismatch()) {
-            eprintln!("{hint}");
+    }
+
+    /// What a person does about it.
+    fn advice(&self, caller: &Caller) -> Option<String> {
+        let remedy = self.remedy.as_deref()?;
+        if self.status == Status::NOT_FOUND && remedy == remedies::FIX_REQUEST.0 {
+            return Some(NOT_FOUND.to_owned());
         }
+        if remedy == remedies::CREATE_IDENTITY.0 && caller.is_kept && !caller.has_token() {
+            let did = caller.identity.did();
+            return Some(format!("you are {did}; {SHOW_TOKEN}"));
+        }
+        let known = ADVICE.iter().find(|(word, _)| word.0 == remedy);
+        Some(known.map_or_else(|| terminal::printable(remedy), |(_, advice)| (*advice).to_owned()))
     }
 }
 
@@ -77,13 +97,26 @@ pub(crate) fn failed(error: ChannelError) -> Failure {
     Failure::new(exit, if unknown { error.context(UNKNOWN) } else { error })
 }
 
-/// What a person does about a remedy.
-fn advice(remedy: &str) -> String {
-    let known = ADVICE.iter().find(|(word, _)| word.0 == remedy);
-    known.map_or_else(|| terminal::printable(remedy), |(_, advice)| (*advice).to_owned())
+/// Whether a token that covers the target would do.
+fn is_about_grant(remedy: &str) -> bool {
+    [remedies::CREATE_IDENTITY, remedies::RENEW_TOKEN, remedies::ASK_ACCESS]
+        .iter()
+        .any(|word| word.0 == remedy)
+}
+
+/// What makes a token that lets `caller` call `target`, and no more.
+fn grant_command(caller: &Caller, target: &Fqmn) -> String {
+    let option = if target.is_write() { "--write" } else { "--scope" };
+    // A quote in a target would end the shell's.
+    let pattern = target.target().replace('\'', "%27");
+    format!("cmtpd grant --to {} {option} '{pattern}'", caller.identity.did())
 }
 
 const UNKNOWN: &str = "whether a write had its effect is not known";
+
+const NOT_FOUND: &str =
+    "check how the target is spelled; which ones there are is for the node's operator to say";
+const SHOW_TOKEN: &str = "ask the node's operator for a token, and show it (--token or CMTP_TOKEN)";
 
 const ADVICE: [(Remedy, &str); 12] = [
     (remedies::FIX_REQUEST, "the request is at fault; sending it again changes nothing"),

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
 
 use anyhow::Context;
 use clap::ColorChoice;
@@ -55,11 +56,24 @@ pub(crate) fn read_file(path: &str, max: u64) -> anyhow::Result<Vec<u8>> {
         std::fs::File::open(path)?.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let bytes = read().with_context(|| path.to_owned())?;
+    let bytes = read().with_context(|| format!("can't read {path}"))?;
     if bytes.len() as u64 > max {
         anyhow::bail!("{path} has more than {max} bytes");
     }
     Ok(bytes)
+}
+
+/// Fails where a file can't be made for want of a directory: before anything is sent whose answer it is to hold.
+pub(crate) fn check_folder(option: &str, path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder.filter(|folder| !folder.is_dir()) {
+        Some(missing) => anyhow::bail!(
+            "{option} {}: there is no directory {}; make it first",
+            path.display(),
+            missing.display()
+        ),
+        None => Ok(()),
+    }
 }
 
 /// What a person answers to a yes-or-no question; `None` where nobody can be asked.

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::{Args, ColorChoice};
 use cmtp_client::{Home, KnownNodes, Paint};
 use cmtp_codec::{Message, ProcessVerdict, PublicKey, Replay, Unverified, Verdict, Verified};
-use cmtp_spec::limits;
+use cmtp_spec::{binding, limits};
 use serde_json::json;
 
 use crate::exit::{Exit, Failure, Outcome};
@@ -54,7 +54,7 @@ impl Verify {
                     view["missing"] = json!(missing(replay, self.pin.as_ref()));
                     view
                 }
-                Err(fault) => json!({ "verdict": "invalid", "fault": fault.to_string() }),
+                Err(fault) => json!({ "verdict": "invalid", "fault": format!("{fault:#}") }),
             };
             terminal::write_line(&format!("{view:#}"))?;
         }
@@ -90,7 +90,13 @@ impl Verify {
 
 /// Computes a stored message anew, and judges it by the root key that is pinned, or by a known node's.
 pub(crate) fn replay(bytes: &[u8], pin: Option<PublicKey>) -> anyhow::Result<Verified<Replay>> {
-    let message = Unverified::from_stored(bytes.to_vec())?;
+    let message = Unverified::from_stored(bytes.to_vec()).map_err(|error| {
+        let error = anyhow::Error::from(error);
+        match bytes.starts_with(&binding::STORED_MAGIC) {
+            true => error,
+            false => error.context(FOREIGN),
+        }
+    })?;
     let root = pin.or_else(|| known_root(message.untrusted()));
     Ok(message.verify(root.as_ref())?)
 }
@@ -130,3 +136,5 @@ fn missing(replay: &Replay, pin: Option<&PublicKey>) -> Option<String> {
         ),
     })
 }
+
+const FOREIGN: &str = "nothing that `cmtp call --save` or `cmtpd journal export` wrote";

@@ -1,0 +1,403 @@
+//! What a new user does wrong: each time the message names what is at fault and what to do, and the exit code says which kind
+//! it is.
+
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use cmtp_tests::wire::{Forge, now};
+use cmtp_tests::{Home, Node, binary};
+use serde_json::json;
+
+/// What was done, its arguments, the exit code, and what standard error has to name: culprit first, then cure.
+type Row<'a> = (&'a str, Vec<&'a str>, i32, Vec<&'a str>);
+
+fn check(rows: Vec<Row<'_>>, run: impl Fn(&[&str]) -> Output) {
+    for (what, arguments, exit, named) in rows {
+        let output = run(&arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(exit), "{what}: {said}");
+        for part in named {
+            assert!(said.contains(part), "{what}: {part:?} is not named\n{said}");
+        }
+        // A cause is said once.
+        let causes = said.matches("(os error").count();
+        assert!(causes <= 1, "{what}: {said}");
+    }
+}
+
+fn cmtpd(arguments: &[&str], data: &Path) -> Output {
+    Command::new(binary("cmtpd"))
+        .args(arguments)
+        .env("CMTPD_DATA", data)
+        .env("RUST_LOG", "error")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_caller_without_what_it_takes() {
+    let (node, home, other) = (Node::start(""), Home::new(), Home::new());
+    let url = node.url("0xS:echo");
+    // Without an identity, with and without a token.
+    let rows: Vec<Row<'_>> = vec![
+        ("no identity", vec!["call", &url], 1, vec!["511 identity-required", "cmtp id new"]),
+        (
+            "a token and no identity",
+            vec!["call", &url, "--token", "x"],
+            1,
+            vec!["no identity, so the token can't be used", "cmtp id new"],
+        ),
+        ("no identity to show", vec!["id", "show"], 2, vec!["no identity yet", "cmtp id new"]),
+    ];
+    check(rows, |arguments| Home::empty().cmtp(arguments));
+
+    let mut expired = Forge::new(&node, home.did.parse().unwrap());
+    let now = now() / 1_000_000;
+    for (claim, time) in [("iat", now - 60), ("nbf", now - 60), ("exp", now - 30)] {
+        expired.claims[claim] = json!(time);
+    }
+    let expired = expired.token();
+    let elsewhere = Node::start("").grant(&home.did, &["--scope", "0xS:**"]);
+    let theirs = node.grant(&other.did, &["--scope", "0xS:**"]);
+    let narrow = node.grant(&home.did, &["--scope", "0xS:time"]);
+    let wide = node.grant(&home.did, &["--scope", "0xS:**", "--scope", "0xR:**"]);
+    let write = node.url("0xSW:0x001:color");
+    let read = format!("the operator runs: cmtpd grant --to {} --scope '0xS:echo'", home.did);
+    let wider = format!("cmtpd grant --to {} --write '0xSW:0x001:color'", home.did);
+    let you = format!("you are {}", home.did);
+    let (unrouted, unknown) = (node.url("0xS:nowhere"), node.url("nowhere.mcom"));
+    let ticks = node.url("0xS:time:ticks");
+    let rows: Vec<Row<'_>> = vec![
+        ("no token", vec!["call", &url], 1, vec!["511 identity-required", &you, &read]),
+        (
+            "a token that is none",
+            vec!["call", &url, "--token", "abc"],
+            1,
+            vec!["401", "is no token", &read],
+        ),
+        (
+            "a token file that is not there",
+            vec!["call", &url, "--token", "@/nowhere/token"],
+            2,
+            vec!["the token: can't read /nowhere/token", "No such file"],
+        ),
+        (
+            "an expired token",
+            vec!["call", &url, "--token", &expired],
+            1,
+            vec!["401 token-invalid", "the token expired", "get a new token", &read],
+        ),
+        (
+            "another node's token",
+            vec!["call", &url, "--token", &elsewhere],
+            1,
+            vec!["401 token-invalid", "the token is from the node", &node.did, "--data"],
+        ),
+        (
+            "somebody else's token",
+            vec!["call", &url, "--token", &theirs],
+            1,
+            vec!["401 token-invalid", &other.did, &you],
+        ),
+        (
+            "a token that does not cover the target",
+            vec!["call", &url, "--token", &narrow],
+            1,
+            vec!["403 forbidden: the token does not cover 0xS:echo", "wider grant", &read],
+        ),
+        (
+            "a write with a token for reads",
+            vec!["call", &write, "--token", &wide],
+            1,
+            vec!["403 forbidden: the token does not cover 0xSW:0x001:color", &wider],
+        ),
+        (
+            "a target that is not there",
+            vec!["call", &unrouted, "--token", &wide],
+            1,
+            vec!["404 not-found: this node has no route for 0xS:nowhere", "check how the target"],
+        ),
+        (
+            "a name that is not there",
+            vec!["call", &unknown, "--token", &wide],
+            1,
+            vec!["404 not-found: this node knows no name nowhere.mcom", "check how the target"],
+        ),
+        (
+            "arguments that the service does not take",
+            vec!["call", &ticks, "many", "--token", &wide],
+            1,
+            vec!["400 bad-request: argument 1: expected a number"],
+        ),
+        ("a second identity", vec!["id", "new"], 2, vec!["holds an identity already", "--force"]),
+    ];
+    check(rows, |arguments| home.cmtp(arguments));
+
+    let identity = home.file("identity");
+    let mut permissions = fs::metadata(&identity).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
+    fs::set_permissions(&identity, permissions).unwrap();
+    let path = identity.to_str().unwrap();
+    let row: Row<'_> = ("a readable secret", vec!["id", "show"], 2, vec!["others may read", path]);
+    check(vec![row], |arguments| home.cmtp(arguments));
+}
+
+#[test]
+fn a_node_that_is_not_the_one_meant() {
+    let (node, home) = (Node::start(""), Home::new());
+    let other = Home::new().did;
+    let url = node.url("0xS:echo");
+    let pinned = format!("cmtp://{other}@{}/0xS:echo", node.address);
+    // A port that somebody holds who does not answer.
+    let held = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let silent = held.local_addr().unwrap().to_string();
+    let silent_url = format!("cmtp://{silent}/0xS:echo");
+    let remedy = format!("--pin {}", node.did);
+    let rows: Vec<Row<'_>> = vec![
+        (
+            "a foreign --pin",
+            vec!["call", &url, "--pin", &other],
+            3,
+            vec![&node.address, &other, "as --pin says", &remedy],
+        ),
+        (
+            "a foreign DID in the URL",
+            vec!["call", &pinned],
+            3,
+            vec![&node.address, &other, "as the URL says", &remedy],
+        ),
+        (
+            "nobody at that port",
+            vec!["call", &silent_url],
+            3,
+            vec![&silent, "is the node running there?", "`cmtpd serve` starts one", "4433"],
+        ),
+        (
+            "a host that there is not",
+            vec!["call", "cmtp://nowhere.invalid/0xS:echo"],
+            3,
+            vec!["nowhere.invalid", "check the host"],
+        ),
+    ];
+    check(rows, |arguments| home.cmtp(arguments));
+}
+
+#[test]
+fn a_command_line_that_says_nothing_sensible() {
+    let home = Home::new();
+    let host = "cmtp://127.0.0.1:1";
+    let url = |target: &str| format!("{host}/{target}");
+    let (echo, opcode, args) = (url("0xS:echo"), url("0xZ:echo"), url("0xS:echo:["));
+    let foreign = home.file("letter.txt");
+    fs::write(&foreign, "dear reader").unwrap();
+    let foreign = foreign.to_str().unwrap();
+    let rows: Vec<Row<'_>> = vec![
+        ("no URL", vec!["call"], 2, vec!["<URL>", "--help"]),
+        (
+            "no scheme",
+            vec!["call", "127.0.0.1/0xS:echo"],
+            2,
+            vec!["127.0.0.1/0xS:echo", "begins with cmtp://"],
+        ),
+        ("no target", vec!["call", host], 2, vec!["names no target", "such as /0xS:echo"]),
+        ("no such port", vec!["call", "cmtp://a:99999/0xS:x"], 2, vec!["port", "1 to 65535"]),
+        ("no such opcode", vec!["call", &opcode], 2, vec!["0xZ:echo: byte 0", "such as 0xS"]),
+        ("broken arguments", vec!["call", &args], 2, vec!["byte 9", "JSON"]),
+        ("a pin that is none", vec!["call", &echo, "--pin", "me"], 2, vec!["--pin", "did:key:z"]),
+        (
+            "a body that is not there",
+            vec!["call", &echo, "--data", "@/nowhere"],
+            2,
+            vec!["/nowhere"],
+        ),
+        ("a header that is none", vec!["call", &echo, "-H", "x"], 2, vec!["accept: text/plain"]),
+        ("no time", vec!["call", &echo, "--timeout", "0"], 2, vec!["--timeout", "1..=3600"]),
+        (
+            "nowhere to save",
+            vec!["call", &echo, "--save", "/nowhere/a.cmtp"],
+            2,
+            vec!["--save /nowhere/a.cmtp", "no directory /nowhere; make it first"],
+        ),
+        ("a misspelt command", vec!["cal"], 2, vec!["'cal'", "'call'"]),
+        ("a misspelt option", vec!["call", "--dat"], 2, vec!["'--dat'", "'--data'"]),
+        ("a file that is not there", vec!["verify", "/nowhere"], 2, vec!["can't read /nowhere"]),
+        (
+            "a file of another kind",
+            vec!["verify", foreign],
+            4,
+            vec![foreign, "nothing that `cmtp call --save`"],
+        ),
+        ("the same, shown", vec!["inspect", foreign], 4, vec!["nothing that `cmtp call --save`"]),
+        ("neither file nor digits", vec!["inspect", "nofile"], 2, vec!["nofile: no such file"]),
+    ];
+    check(rows, |arguments| home.cmtp(arguments));
+}
+
+#[test]
+fn an_operator_who_grants() {
+    let did = Home::new().did;
+    let data = tempfile::tempdir().unwrap();
+    let grant = |more: &[&'static str]| [&["grant", "--to", &did], more].concat();
+    let rows: Vec<Row<'_>> = vec![
+        ("nothing granted", grant(&[]), 2, vec!["--scope <PATTERN>"]),
+        ("nobody", vec!["grant", "--to", "me", "--scope", "0xS:**"], 2, vec!["--to", "did:key:z"]),
+        (
+            "no pattern",
+            grant(&["--scope", "echo"]),
+            1,
+            vec!["--scope echo is no pattern", "such as 0xS:echo"],
+        ),
+        (
+            "half an element",
+            grant(&["--write", "0xS:a**"]),
+            1,
+            vec!["--write 0xS:a** is no pattern", "'0xS:**'"],
+        ),
+        ("too long", grant(&["--scope", "0xS:**", "--ttl", "16m"]), 2, vec!["--ttl", "1s to 15m"]),
+        ("no time", grant(&["--scope", "0xS:**", "--ttl", "0"]), 2, vec!["--ttl", "1s to 15m"]),
+        ("an hour", grant(&["--scope", "0xS:**", "--ttl", "1h"]), 2, vec!["1h", "15m"]),
+        (
+            "a node that was not there",
+            grant(&["--write", "0xSW:x:*"]),
+            0,
+            vec!["there was no node in", "--data"],
+        ),
+    ];
+    check(rows, |arguments| cmtpd(arguments, data.path()));
+    // From then on nothing is to be said.
+    let output = cmtpd(&grant(&["--scope", "0xS:**"]), data.path());
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn a_node_that_can_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start("");
+    let data = folder.path().join("data");
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let config = |name: &str, text: &str| {
+        fs::write(path(name), text).unwrap();
+        path(name)
+    };
+    let (udp, tcp) =
+        (UdpSocket::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let udp_taken = udp.local_addr().unwrap().to_string();
+    let tcp_taken = tcp.local_addr().unwrap().to_string();
+    let file = config("file", "");
+    let in_a_file = path("file/data");
+    let no_key = path("no-key");
+    fs::create_dir(&no_key).unwrap();
+    fs::write(Path::new(&no_key).join("node.key"), "garbage").unwrap();
+    let route = "[[route]]\ntarget = \"0xS:x\"\n";
+    let misspelt = config("misspelt", "\nlisden = \"127.0.0.1:1\"\n");
+    let lonely = config("lonely", &format!("{route}to = \"nats:a\"\n"));
+    let unknown = config("unknown", &format!("{route}to = \"local:nosuch\"\n"));
+    let missing = path("missing");
+    let misspelt_at = format!("{misspelt}: line 2, lisden = ");
+    let used = node.data().to_str().unwrap();
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    let with = |option, value| [&serve[..], &[option, value]].concat();
+    let rows: Vec<Row<'_>> = vec![
+        ("no such file", with("--config", &missing), 1, vec![&missing, "No such file"]),
+        (
+            "a misspelt key",
+            with("--config", &misspelt),
+            1,
+            vec![&misspelt_at, "expected one of `listen`"],
+        ),
+        (
+            "a misspelt key, checked",
+            vec!["check-config", &misspelt],
+            1,
+            vec![&misspelt_at, "expected one of `listen`"],
+        ),
+        (
+            "no bus",
+            with("--config", &lonely),
+            1,
+            vec!["route 0xS:x leads to NATS", "--bus nats=URL"],
+        ),
+        (
+            "no bus, checked",
+            vec!["check-config", &lonely],
+            0,
+            vec!["route 0xS:x", "--bus nats=URL"],
+        ),
+        ("no such service", with("--config", &unknown), 1, vec!["local:nosuch", "echo, time"]),
+        (
+            "no such service, checked",
+            vec!["check-config", &unknown],
+            1,
+            vec![&unknown, "local:nosuch", "echo, time"],
+        ),
+        ("no such bus", with("--bus", "kafka"), 1, vec!["--bus", "kafka", "nats=nats://"]),
+        (
+            "nobody on the bus",
+            with("--bus", "nats=nats://me:secret@127.0.0.1:1"),
+            1,
+            vec!["@127.0.0.1:1", "Connection refused", "is a nats-server running there?"],
+        ),
+        ("no address", vec!["serve", "--listen", "here"], 2, vec!["'here'", "--listen"]),
+        (
+            "a port in use",
+            vec!["serve", "--listen", &udp_taken],
+            1,
+            vec![&udp_taken, "in use", "choose another with --listen"],
+        ),
+        (
+            "an HTTP port in use",
+            with("--http", &tcp_taken),
+            1,
+            vec![&tcp_taken, "in use", "choose another with --http"],
+        ),
+        (
+            "a data directory that is a file",
+            vec!["serve", "--data", &file],
+            1,
+            vec![&file, "the data directory (--data)"],
+        ),
+        (
+            "a data directory in a file",
+            vec!["did", "--data", &in_a_file],
+            1,
+            vec![&in_a_file, "the data directory (--data)"],
+        ),
+        ("no key", vec!["did", "--data", &no_key], 1, vec![&no_key, "restore it from a backup"]),
+        (
+            "another node's data",
+            with("--data", used),
+            1,
+            vec![used, "another cmtpd uses it", "choose another --data"],
+        ),
+        (
+            "no journal",
+            vec!["journal", "check", "--data", &missing],
+            1,
+            vec!["there is no journal in", &missing, "--data or --config"],
+        ),
+        (
+            "no such entry",
+            vec!["journal", "export", "99", "--data", used],
+            1,
+            vec!["entry 99", "cmtpd journal list"],
+        ),
+        (
+            "a demonstration without its bus",
+            vec!["demo", "--nats", "nats://127.0.0.1:1"],
+            1,
+            vec!["nats://127.0.0.1:1", "is a nats-server running there?"],
+        ),
+    ];
+    check(rows, |arguments| {
+        let output = cmtpd(arguments, &data);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!said.contains("secret"), "credentials are shown: {said}");
+        // A node that can't start has not said that it listens.
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("listens"), "{arguments:?}");
+        output
+    });
+    assert!(!Path::new(&missing).exists(), "looking into a journal made a directory");
+}
