@@ -12,8 +12,8 @@ pub(crate) struct Data {
     /// The node's data directory [default: ~/.local/share/cmtpd]
     #[arg(long, value_name = "DIR", env = "CMTPD_DATA")]
     data: Option<PathBuf>,
-    /// The node's configuration file, for its data directory.
-    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    /// The node's configuration file, for its data directory; --data and CMTPD_DATA win over it, as for `serve`.
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
