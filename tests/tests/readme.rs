@@ -64,16 +64,43 @@ fn steps(readme: &str) -> Vec<Step> {
 
 /// Runs the commands one after the other in one shell; each one's status and output stand behind a mark.
 fn script(steps: &[Step]) -> String {
-    // The repository's own commands run from its root, as the README has them.
-    let mut script = "PATH=$BIN:$PATH\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\n".to_owned();
-    script += "cargo() { (cd $ROOT && command cargo \"$@\"); }\nln -s $ROOT/* .\n";
+    let mut script = SHELL.to_owned();
     for (number, Step { command, .. }) in steps.iter().enumerate() {
         // A file each: what a command left running still writes to its own.
         let file = format!("output{number}");
-        script += &format!("{{ {command}\n}} >{file} 2>&1; echo '{MARK}'$?; cat {file}\n");
+        script += &format!("{{ {command}\n}} >{file} 2>&1; status=$?\n");
+        if let Some(log) = log_of(command) {
+            script += &format!("ready {log} || status=$?\n");
+        }
+        script += &format!("echo '{MARK}'$status; cat {file}\n");
     }
     script
 }
+
+/// Where a command writes that is left running.
+fn log_of(command: &str) -> Option<&str> {
+    command.strip_suffix(" &")?.split_once(" >")?.1.split(' ').next()
+}
+
+/// What a person has or does, and a script has not or can't.
+///
+/// The repository's own commands run from its root, as the README has them. The virtual environment that a person makes is
+/// the tests' own, in which everything is installed. And a person sees when what was started is there.
+const SHELL: &str = r#"
+PATH=$BIN:$PATH
+trap 'kill $(jobs -p) 2>/dev/null' EXIT
+ln -s $ROOT/* .
+cargo() { (cd $ROOT && command cargo "$@"); }
+python3() {
+    if [ "$1 $2" = '-m venv' ]; then ln -s "$CMTP_VENV" "$3"; else command python3 "$@"; fi
+}
+ready() {
+    timeout 30 grep -qm1 -E 'listens on|is ready' <(exec tail -n +1 -F "$1" 2>/dev/null)
+    local found=$?
+    kill $!
+    return $found
+}
+"#;
 
 /// The compiler is found through HOME, which these commands have their own of.
 fn toolchain() -> Vec<(&'static str, String)> {
