@@ -24,7 +24,7 @@ async def hello(request):
     except ValueError:
         return await request.respond_error("400", "expected a JSON array of names")
     if not names:
-        return await request.respond_error("422", "nobody to greet: give a name")
+        return await request.respond_error("400", "nobody to greet: give a name")
     headers = {"content-type": "text/plain"}
     if trace := (request.headers or {}).get("x-trace"):
         headers["x-trace"] = f"seen {trace}"
