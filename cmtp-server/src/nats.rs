@@ -25,7 +25,7 @@ use crate::service::{Call, Reply, Service};
 pub(crate) async fn open(bus: &Bus) -> Result<Option<Client>, NodeError> {
     let Bus::Nats(url) = bus else { return Ok(None) };
     let connected = connect(url).await;
-    connected.map(Some).map_err(|source| NodeError::Bus { bus: bus.to_string(), source })
+    connected.map(Some).map_err(|source| NodeError::Bus { url: url.clone(), source })
 }
 
 async fn connect(url: &str) -> Result<Client, ConnectError> {

@@ -253,10 +253,10 @@ pub enum NodeError {
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
     /// The bus.
-    #[error("bus {bus}: {source}; is a nats-server running there?")]
+    #[error("bus {url}: {source}; is a nats-server running there?")]
     Bus {
-        /// Where it should be, without credentials.
-        bus: String,
+        /// Where it should be.
+        url: String,
         /// What went wrong.
         source: ConnectError,
     },

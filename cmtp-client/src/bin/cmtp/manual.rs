@@ -31,7 +31,7 @@ pub(crate) struct Manual {
 /// Print completions for a shell.
 ///
 ///   cmtp completions bash > ~/.local/share/bash-completion/completions/cmtp
-///   cmtp completions zsh > "${fpath[1]}/_cmtp"
+///   cmtp completions zsh > ~/.zfunc/_cmtp      # a directory of $fpath
 ///   cmtp completions fish > ~/.config/fish/completions/cmtp.fish
 ///
 /// A new shell has them.

@@ -29,7 +29,7 @@ pub(crate) struct Manual {
 /// Print completions for a shell.
 ///
 ///   cmtpd completions bash > ~/.local/share/bash-completion/completions/cmtpd
-///   cmtpd completions zsh > "${fpath[1]}/_cmtpd"
+///   cmtpd completions zsh > ~/.zfunc/_cmtpd      # a directory of $fpath
 ///   cmtpd completions fish > ~/.config/fish/completions/cmtpd.fish
 ///
 /// A new shell has them.

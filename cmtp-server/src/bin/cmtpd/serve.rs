@@ -23,7 +23,7 @@ use tracing_subscriber::EnvFilter;
 ///
 ///   cmtpd serve
 ///   cmtpd serve --config cmtpd.toml --http 127.0.0.1:9433
-///   cmtpd serve --listen '[::]:4433' --data /var/lib/cmtpd --log json
+///   cmtpd serve --listen 0.0.0.0:4433 --data /var/lib/cmtpd --log json
 ///   cmtpd serve --bus nats=nats://127.0.0.1:4222 --config cmtpd.toml
 ///
 /// Exit codes: 0 after a signal; 1 where it can't start, or its disk fails; 2 for usage.
