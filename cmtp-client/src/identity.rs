@@ -52,8 +52,11 @@ impl Identity {
         let identity = Self::from_seed(&seed)?;
         let path = home.file(FILE);
         let text = format!("{FORMAT} {}\n", HEXLOWER.encode(&seed));
-        let written = home.create().and_then(|()| write_whole(&path, text.as_bytes(), existing));
-        match written {
+        // Apart from the file: a home that is a file says that it exists, too.
+        if let Err(source) = home.create() {
+            return Err(IdentityError::Io { path, source });
+        }
+        match write_whole(&path, text.as_bytes(), existing) {
             Ok(()) => Ok(identity),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(IdentityError::Exists { path })
@@ -113,7 +116,7 @@ pub enum IdentityError {
         path: PathBuf,
     },
     /// Others may read the secret.
-    #[error("others may read {}; run: chmod 600 on it", path.display())]
+    #[error("others may read {0}; run: chmod 600 {0}", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -125,7 +128,7 @@ pub enum IdentityError {
         path: PathBuf,
     },
     /// The file can't be read or written.
-    #[error("identity {}: {source}", path.display())]
+    #[error("identity {}: {source}; CMTP_HOME may name another directory", path.display())]
     Io {
         /// The file.
         path: PathBuf,

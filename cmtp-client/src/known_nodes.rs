@@ -137,7 +137,7 @@ pub enum KnownNodesError {
         shown: PublicKey,
     },
     /// A line is none of ours.
-    #[error("{}, line {line}: expected `host:port did number`", path.display())]
+    #[error("{}, line {line}: expected `host:port did number`; correct the line, or remove it", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,

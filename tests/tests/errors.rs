@@ -140,8 +140,9 @@ fn a_caller_without_what_it_takes() {
     let mut permissions = fs::metadata(&identity).unwrap().permissions();
     std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
     fs::set_permissions(&identity, permissions).unwrap();
-    let path = identity.to_str().unwrap();
-    let row: Row<'_> = ("a readable secret", vec!["id", "show"], 2, vec!["others may read", path]);
+    let chmod = format!("chmod 600 {}", identity.display());
+    let row: Row<'_> =
+        ("a readable secret", vec!["id", "show"], 2, vec!["others may read", &chmod]);
     check(vec![row], |arguments| home.cmtp(arguments));
 }
 
@@ -183,6 +184,28 @@ fn a_node_that_is_not_the_one_meant() {
         ),
     ];
     check(rows, |arguments| home.cmtp(arguments));
+}
+
+#[test]
+fn a_home_that_is_not_one() {
+    let home = Home::new();
+    let known = home.file("known_nodes");
+    fs::write(&known, "127.0.0.1:4433 is mine\n").unwrap();
+    let known = known.to_str().unwrap();
+    let call = vec!["call", "cmtp://127.0.0.1:1/0xS:echo"];
+    let row: Row<'_> = ("a line that is none", call, 3, vec![known, "line 1", "remove it"]);
+    check(vec![row], |arguments| home.cmtp(arguments));
+    let row: Row<'_> = ("a file for a home", vec!["id", "new"], 2, vec![known, "CMTP_HOME"]);
+    check(vec![row], |arguments| {
+        let mut command = Command::new(binary("cmtp"));
+        command.args(arguments).env("CMTP_HOME", known).stdin(Stdio::null()).output().unwrap()
+    });
+    let row: Row<'_> =
+        ("a filter that is none", vec!["serve"], 1, vec!["RUST_LOG=a=b=c", "such as"]);
+    check(vec![row], |arguments| {
+        let mut command = Command::new(binary("cmtpd"));
+        command.args(arguments).env("RUST_LOG", "a=b=c").stdin(Stdio::null()).output().unwrap()
+    });
 }
 
 #[test]
@@ -340,6 +363,7 @@ fn a_node_that_can_not_start() {
             1,
             vec!["nats://127.0.0.1:1", "Connection refused", "is a nats-server running there?"],
         ),
+        ("a port that there is not", vec!["serve", "--listen", "[::1]:99999"], 2, vec!["99999"]),
         ("no address", vec!["serve", "--listen", "here"], 2, vec!["'here'", "--listen"]),
         (
             "a port in use",

@@ -1,5 +1,6 @@
 //! `cmtpd serve`.
 
+use std::env;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -61,8 +62,10 @@ enum Log {
 
 impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let filter =
-            EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new("info"));
+        let filter = env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.is_empty());
+        let filter = filter.unwrap_or_else(|| "info".to_owned());
+        let filter = EnvFilter::try_new(&filter)
+            .with_context(|| format!("RUST_LOG={filter}: expected such as cmtp_server=debug"))?;
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         match self.log {
             Log::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
