@@ -32,6 +32,9 @@ fn there_is_a_test_for_each_example() {
     for member in ["cmtp-codec", "cmtp-client", "cmtp-server"] {
         for entry in fs::read_dir(cmtp_tests::root().join(member).join("examples")).unwrap() {
             let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "rs") {
+                continue;
+            }
             let name = path.file_stem().unwrap().to_str().unwrap();
             assert!(tests.contains(&format!("example(\"{name}\")")), "{name} is run by no test");
             count += 1;
