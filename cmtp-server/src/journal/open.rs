@@ -198,7 +198,14 @@ impl Journal {
                 (first, file, HEADER as u64, size)
             }
         };
-        let mover = Mover { folder: folder.to_owned(), node, store: Arc::clone(&store) };
+        let spare = Arc::new(Mutex::new(None));
+        let mover = Mover {
+            folder: folder.to_owned(),
+            node,
+            store: Arc::clone(&store),
+            segment_bytes: config.segment_bytes,
+            spare: Arc::clone(&spare),
+        };
         let (mover, moving) = mover.start();
         for (first, ..) in logs {
             // The mover runs as long as its sender is there.
@@ -228,6 +235,7 @@ impl Journal {
             log_first,
             store: Arc::clone(&store),
             mover,
+            spare,
             failed,
             is_full: Arc::clone(&is_full),
             metrics: config.metrics.clone(),

@@ -2,6 +2,8 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,8 @@ pub(crate) trait LogFile: Send {
     fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Comes back when all that was written is durable.
     fn sync(&self) -> io::Result<()>;
+    /// Lets the disk begin with what was written to these bytes, and waits for nothing.
+    fn begin_write_back(&self, _bytes: Range<u64>) {}
 }
 
 impl LogFile for File {
@@ -26,6 +30,13 @@ impl LogFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn begin_write_back(&self, bytes: Range<u64>) {
+        use rustix::fs::{Advice, fadvise};
+        // Linux writes dirty pages out that are not needed any more. It is a hint, and the sync finds what became of it.
+        let length = NonZeroU64::new(bytes.end - bytes.start);
+        let _hint = fadvise(self, bytes.start, length, Advice::DontNeed);
     }
 }
 
@@ -38,6 +49,8 @@ pub(crate) struct Wal<F> {
     durable: u64,
     /// Room that was set aside for the file, bytes.
     size: u64,
+    /// Up to here the disk was told to begin.
+    hinted: u64,
     /// The commit that is written; kept, because fresh memory costs more than what is put there.
     buffer: Vec<u8>,
 }
@@ -45,7 +58,7 @@ pub(crate) struct Wal<F> {
 impl<F: LogFile> Wal<F> {
     /// Goes on at `end`, up to which the file is durable.
     pub(crate) const fn new(file: F, end: u64, size: u64) -> Self {
-        Self { file, end, durable: end, size, buffer: Vec::new() }
+        Self { file, end, durable: end, size, hinted: end, buffer: Vec::new() }
     }
 
     /// Whether a commit of `size` bytes would not fit any more. One that fits no file gets one of its own.
@@ -63,6 +76,11 @@ impl<F: LogFile> Wal<F> {
         self.file.write(&self.buffer, self.end)?;
         let start = self.end;
         self.end += self.buffer.len() as u64;
+        if self.end - self.hinted >= WRITE_BACK {
+            // So that little is left to do for a sync, which all wait for.
+            self.file.begin_write_back(self.hinted..self.end);
+            self.hinted = self.end;
+        }
         // What a rare large commit took is given back.
         self.buffer.shrink_to(BUFFER);
         Ok((start, self.end))
@@ -104,6 +122,42 @@ pub(crate) fn create(path: &Path, node: &PublicKey, first: u64, size: u64) -> io
         let _gone = fs::remove_file(&unfinished);
     }
     made.map(|()| file)
+}
+
+/// A file with its room set aside, for the next log: to make one takes longer than a caller should wait.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    file: File,
+    path: PathBuf,
+    pub(crate) size: u64,
+}
+
+impl Spare {
+    /// Sets `size` bytes aside, where the disk has much more than that.
+    pub(crate) fn create(folder: &Path, size: u64) -> io::Result<Option<Self>> {
+        let disk = rustix::fs::statvfs(folder)?;
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < size.saturating_mul(SPARE_SHARE) {
+            return Ok(None);
+        }
+        let path = folder.join("spare").with_extension(UNFINISHED);
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(true).read(true).write(true);
+        let file = private(&mut options).open(&path)?;
+        let made = allocate(&file, size).and_then(|()| file.sync_all());
+        if made.is_err() {
+            let _gone = fs::remove_file(&path);
+        }
+        made.map(|()| Some(Self { file, path, size }))
+    }
+
+    /// Makes it the log that begins with the entry `first`.
+    pub(crate) fn begin(self, path: &Path, node: &PublicKey, first: u64) -> io::Result<File> {
+        self.file.write_all_at(&header(node, first), 0)?;
+        self.file.sync_data()?;
+        fs::rename(&self.path, path)?;
+        sync_folder(path)?;
+        Ok(self.file)
+    }
 }
 
 /// What a file was found to hold.
@@ -246,4 +300,8 @@ pub(crate) const WAL: &str = "wal";
 pub(crate) const UNFINISHED: &str = "unfinished";
 /// Bytes that are kept to write commits: of a few hundred messages.
 const BUFFER: usize = 1 << 20;
+/// Bytes that may wait for a sync, about: some milliseconds of a disk's time.
+const WRITE_BACK: u64 = 4 << 20;
+/// A spare file takes at most this share of what is free.
+const SPARE_SHARE: u64 = 16;
 const ZEROS: usize = 64 * 1024;

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::journal::commit::{ALIGN, Commit, PREFIX};
 use crate::journal::piece::{Hidden, Piece};
 use crate::journal::segment::{self, Segment};
 use crate::journal::store::Store;
-use crate::journal::wal::{self, HEADER, LogFile, Wal};
+use crate::journal::wal::{self, HEADER, LogFile, Spare, Wal};
 use crate::journal::{JournalError, Recorded};
 use crate::metrics::JournalMetrics;
 use crate::node::now;
@@ -110,6 +110,7 @@ pub(crate) struct Writer {
     pub(crate) log_first: u64,
     pub(crate) store: Arc<Store>,
     pub(crate) mover: Sender<u64>,
+    pub(crate) spare: Arc<Mutex<Option<Spare>>>,
     pub(crate) failed: watch::Sender<Option<String>>,
     /// Whether the disk was full at the last commit, so that it is said once.
     pub(crate) is_full: Arc<AtomicBool>,
@@ -235,7 +236,13 @@ impl Writer {
             self.fail(&error);
             return Err(error);
         }
-        let file = wal::create(&path, &self.committer.key.public(), first, room)?;
+        let node = self.committer.key.public();
+        let spare = lock(&self.spare).take().filter(|spare| spare.size >= room);
+        let (file, room) = match spare.map(|spare| (spare.size, spare.begin(&path, &node, first))) {
+            Some((size, Ok(file))) => (file, size),
+            // One of its own then, or the error that says why there is none.
+            _ => (wal::create(&path, &node, first, room)?, room),
+        };
         self.store.add_log(first, file.try_clone()?, Vec::new());
         self.committer.wal = Wal::new(file, HEADER as u64, room);
         // The mover ends after the writer only.
@@ -285,6 +292,8 @@ pub(crate) struct Mover {
     pub(crate) folder: PathBuf,
     pub(crate) node: PublicKey,
     pub(crate) store: Arc<Store>,
+    pub(crate) segment_bytes: u64,
+    pub(crate) spare: Arc<Mutex<Option<Spare>>>,
 }
 
 impl Mover {
@@ -301,6 +310,7 @@ impl Mover {
                 };
                 let ends = matches!(log, Err(RecvTimeoutError::Disconnected));
                 waiting.extend(log);
+                self.make_spare();
                 waiting.retain(|&first| self.try_move(first).is_err());
                 // What is left is moved at the next start.
                 if ends {
@@ -309,6 +319,18 @@ impl Mover {
             }
         });
         (sender, thread)
+    }
+
+    /// Keeps a file ready for the next log.
+    fn make_spare(&self) {
+        if lock(&self.spare).is_some() {
+            return;
+        }
+        match Spare::create(&self.folder, self.segment_bytes) {
+            Ok(spare) => *lock(&self.spare) = spare,
+            // The next log is then made when it is needed, or refused with the disk's own words.
+            Err(error) => tracing::debug!(%error, "no spare log file"),
+        }
     }
 
     fn try_move(&self, first: u64) -> Result<(), ()> {
@@ -325,6 +347,11 @@ impl Mover {
         std::fs::remove_file(&path)?;
         wal::sync_folder(&path)
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is shared is put and taken as a whole.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Opens what was moved, shows each of its commits, and says where they are.
