@@ -1,5 +1,6 @@
 //! `cmtpd`, the CMTP node.
 
+mod bench;
 mod check_config;
 mod data;
 mod demo;
@@ -51,6 +52,7 @@ enum Command {
     Did(data::Data),
     CheckConfig(check_config::CheckConfig),
     Journal(journal::Journal),
+    Bench(bench::Bench),
     Man(manual::Manual),
     Completions(manual::Completions),
 }
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Command::Journal(journal) => journal.run(),
         Command::CheckConfig(check) => check.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Did(data) => data.key().map(|key| println!("{}", key.public())),
         Command::Man(manual) => manual.run(Arguments::command()),
         Command::Completions(completions) => completions.run(Arguments::command()),
