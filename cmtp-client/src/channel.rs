@@ -9,11 +9,11 @@ use std::time::Duration;
 use cmtp_codec::PublicKey;
 use tokio::sync::Mutex;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, is_success};
 use crate::call::CallError;
 use crate::client::{Client, ConnectError};
 use crate::clock;
-use crate::connection::Connection;
+use crate::connection::{Connection, Glance};
 use crate::pause::Pause;
 use crate::request::{PrepareError, PreparedRequest, Request};
 use crate::streaming::Streaming;
@@ -164,6 +164,24 @@ impl Channel {
             tokio::time::sleep(wait).await;
             // [IDM-6] The same origin bytes, on whatever connection.
             self.shared.resent.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// As [`Channel::call`], but where all goes well its answer is read and not judged; `Err` is an answer or an error of
+    /// [`Channel::call`].
+    pub(crate) async fn glance(
+        &self,
+        request: Request,
+    ) -> Result<Glance, Result<Answer, ChannelError>> {
+        let request = self.prepare(request).await.map_err(Err)?;
+        let seen = match self.connect().await {
+            Ok(connection) => connection.glance(&request).await,
+            Err(_) => Ok(None),
+        };
+        match seen {
+            Ok(Some(seen)) if is_success(seen.status) => Ok(seen),
+            // [IDM-6] The same origin bytes.
+            _ => Err(self.send(&request).await),
         }
     }
 

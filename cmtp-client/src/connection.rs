@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cmtp_codec::{Digest, KeyList, PublicKey, Verified};
-use cmtp_spec::{CloseCode, binding, limits};
+use bytes::Bytes;
+use cmtp_codec::{Digest, KeyList, Layer, Part, PublicKey, Verified};
+use cmtp_spec::{CloseCode, Status, binding, limits};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -56,6 +57,14 @@ struct Shared {
     limits: AnswerLimits,
     goaway: watch::Receiver<Option<u64>>,
     watcher: JoinHandle<()>,
+}
+
+/// What an answer says, whether or not it is true.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Glance {
+    pub(crate) status: Status,
+    /// Bytes of bodies.
+    pub(crate) received: usize,
 }
 
 /// What a handshake led to.
@@ -179,6 +188,38 @@ impl Connection {
 
     async fn answer(&self, request: &PreparedRequest) -> Result<Answer, CallError> {
         self.open_keeping(request, true).await?.answer().await
+    }
+
+    /// Sends a request and reads its answer to the end without judging it; `None` where the node has not answered on this
+    /// connection yet.
+    ///
+    /// For load alone, which has other answers judged in this one's stead.
+    pub(crate) async fn glance(
+        &self,
+        request: &PreparedRequest,
+    ) -> Result<Option<Glance>, CallError> {
+        if !self.shared.answered.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let reading = pin!(async {
+            let mut exchange = self.exchange(request, false).await?;
+            let mut seen = Glance { status: Status::NONE, received: 0 };
+            loop {
+                match exchange.next().await? {
+                    Part::Link(link) => {
+                        // [PRC-4] The status of a message is that of its last layer whose status is not 0.
+                        if link.status() != Status::NONE {
+                            seen.status = link.status();
+                        }
+                        seen.received += link.layer().and_then(Layer::data).map_or(0, Bytes::len);
+                    }
+                    Part::Seal(_) => return Ok(Some(seen)),
+                    _ => {}
+                }
+            }
+        });
+        let read = tokio::time::timeout(patience(request), reading).await;
+        read.unwrap_or(Err(CallError::TimedOut))
     }
 
     async fn open_keeping(
@@ -307,9 +348,8 @@ const GRACE: Duration = Duration::from_secs(limits::HEADER_TIMEOUT);
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use bytes::Bytes;
     use cmtp_codec::{Auth, DecodeErrorKind, Field, Fqmn, Frame, KeyList};
-    use cmtp_spec::{FieldIndex, LayerFlags, Status, remedies};
+    use cmtp_spec::{FieldIndex, LayerFlags, remedies};
 
     use super::*;
     use crate::answer::BadAnswer;

@@ -39,6 +39,7 @@ pub struct Load {
     body: Bytes,
     span: Duration,
     signed: bool,
+    verified: u64,
     keep: Option<Keep>,
 }
 
@@ -50,9 +51,9 @@ impl Load {
     /// than `not-after-max`; a minute is left for clocks that differ.
     pub const SECONDS_MAX: u64 = limits::NOT_AFTER_MAX - 90;
 
-    /// One slot for each target. Signed calls with an empty body, for 5 seconds.
+    /// One slot for each target. Calls with an empty body, reads unsigned, for 5 seconds; every answer is verified.
     pub const fn new(targets: Vec<Fqmn>) -> Self {
-        Self { targets, body: Bytes::new(), span: SPAN, signed: true, keep: None }
+        Self { targets, body: Bytes::new(), span: SPAN, signed: false, verified: 1, keep: None }
     }
 
     /// Sets how many bytes the body of each request has.
@@ -70,10 +71,18 @@ impl Load {
         self
     }
 
-    /// Leaves reads unsigned: [`Request::unsigned`].
+    /// Signs reads, too; a signature costs caller and node more than all else in a request.
     #[must_use]
-    pub const fn unsigned(mut self) -> Self {
-        self.signed = false;
+    pub const fn signed(mut self) -> Self {
+        self.signed = true;
+        self
+    }
+
+    /// Verifies one answer in `every`, at least 1, of each slot; of the others, where they can be read to their end, only the
+    /// status counts. To verify an answer costs about what it costs to make the request. All are verified where they are kept.
+    #[must_use]
+    pub const fn verify(mut self, every: u64) -> Self {
+        self.verified = if every == 0 { 1 } else { every };
         self
     }
 
@@ -92,14 +101,15 @@ impl Load {
     /// # Errors
     /// [`LoadError::Length`].
     pub fn start(self, channels: Vec<Channel>) -> Result<Running, LoadError> {
-        let Self { targets, body, span, signed, keep } = self;
+        let Self { targets, body, span, signed, verified, keep } = self;
         if span > Duration::from_secs(Self::SECONDS_MAX) {
             return Err(LoadError::Length);
         }
         let began = Instant::now();
         let until = began + span;
         let report = Mutex::new(Report::new());
-        let shared = Arc::new(Shared { body, signed, keep, until, report });
+        let verified = if keep.is_some() { 1 } else { verified };
+        let shared = Arc::new(Shared { body, signed, verified, keep, until, report });
         let mut slots = JoinSet::new();
         for (target, channel) in targets.into_iter().zip(channels.iter().cycle()) {
             let (shared, channel) = (Arc::clone(&shared), channel.clone());
@@ -111,12 +121,13 @@ impl Load {
 
 impl fmt::Debug for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { targets, body, span, signed, keep } = self;
+        let Self { targets, body, span, signed, verified, keep } = self;
         f.debug_struct("Load")
             .field("slots", &targets.len())
             .field("size", &body.len())
             .field("span", span)
             .field("signed", signed)
+            .field("verified", verified)
             .field("keeps", &keep.is_some())
             .finish()
     }
@@ -165,6 +176,7 @@ impl Running {
 struct Shared {
     body: Bytes,
     signed: bool,
+    verified: u64,
     keep: Option<Keep>,
     /// When no new requests are made any more.
     until: Instant,
@@ -174,9 +186,23 @@ struct Shared {
 impl Shared {
     /// One request after the other.
     async fn slot(&self, channel: &Channel, target: Fqmn) -> io::Result<()> {
-        while Instant::now() < self.until {
+        for number in 0.. {
             let began = Instant::now();
-            let answer = channel.call(self.request(&target)).await;
+            if began >= self.until {
+                break;
+            }
+            let request = self.request(&target, began);
+            let answer = if number % self.verified == 0 {
+                channel.call(request).await
+            } else {
+                match channel.glance(request).await {
+                    Ok(seen) => {
+                        self.report().take_seen(began.elapsed(), self.body.len() + seen.received);
+                        continue;
+                    }
+                    Err(answer) => answer,
+                }
+            };
             self.report().take(began.elapsed(), self.body.len(), &answer);
             match (&answer, &self.keep) {
                 (Ok(answer), Some(keep)) => keep(answer, &target)?,
@@ -188,9 +214,9 @@ impl Shared {
         Ok(())
     }
 
-    fn request(&self, target: &Fqmn) -> Request {
+    fn request(&self, target: &Fqmn, now: Instant) -> Request {
         // Good until the end and the grace: so long the same bytes are sent again.
-        let good_for = self.until.saturating_duration_since(Instant::now()) + GRACE;
+        let good_for = self.until.saturating_duration_since(now) + GRACE;
         let request = Request::new(target.clone()).body(self.body.clone()).valid_for(good_for);
         if self.signed { request } else { request.unsigned() }
     }
@@ -232,12 +258,14 @@ const GRACE: Duration = Duration::from_secs(30);
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use cmtp_codec::Digest;
     use cmtp_spec::binding;
+    use serde_json::json;
 
     use super::*;
     use crate::client::{Client, ClientConfig};
     use crate::identity::Identity;
-    use crate::testing::{FakeNode, NODE};
+    use crate::testing::{FakeNode, NODE, Sample};
     use crate::trust::Trust;
 
     fn channel(node: &FakeNode) -> Channel {
@@ -281,6 +309,26 @@ mod tests {
         let json = report.to_json();
         assert!(json["requests"].as_u64().unwrap() >= 3, "{json}");
         assert_eq!(json["reconnects"], 0);
+    }
+
+    #[tokio::test]
+    async fn of_answers_that_are_not_verified_only_the_status_counts() {
+        let node = FakeNode::listen(NODE, binding::ALPN);
+        let mut running = load(1).verify(2).start(vec![channel(&node)]).unwrap();
+        let script = async {
+            let (peer, control) = node.greet().await;
+            let good = peer.answer();
+            // One that was made for another connection: no client takes it for an answer.
+            let foreign = Sample { exporter: Digest([1; 32]), ..good.clone() };
+            for sample in [&good, &foreign, &good, &foreign, &foreign] {
+                peer.request().await.answer(sample).await;
+            }
+            (peer, control)
+        };
+        let (ended, _open) = tokio::join!(running.ended(), script);
+        ended.unwrap();
+        let json = running.finish().await.to_json();
+        assert_eq!((&json["requests"], &json["errors"]), (&5.into(), &json!({ "invalid": 1 })));
     }
 
     #[tokio::test]

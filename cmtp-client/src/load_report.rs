@@ -64,6 +64,14 @@ impl Report {
         }
     }
 
+    /// Counts a request that was answered well, as far as was looked, with so many bytes of bodies.
+    pub(crate) fn take_seen(&mut self, took: Duration, bytes: usize) {
+        self.requests += 1;
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.latency.saturating_record(micros);
+        self.bytes += bytes as u64;
+    }
+
     pub(crate) const fn at(mut self, elapsed: Duration, reconnects: u64, resent: u64) -> Self {
         (self.elapsed, self.reconnects, self.resent) = (elapsed, reconnects, resent);
         self

@@ -35,6 +35,8 @@ struct Cmtp {
     mode: &'static str,
     service: Service,
     signed: bool,
+    /// One answer in so many is verified in full.
+    verify: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,19 +51,25 @@ enum Service {
 
 /// All cells, in the order of the table.
 pub(crate) fn cells(stage: &Stage) -> Vec<Cell> {
+    use Service::{Layered, Local, Plain};
     let peer = |key, name, peer, threads| Cell {
         key,
         name,
         in_flight: 64,
         setup: Setup::Peer(peer, threads),
     };
-    let cmtp = |key, name, in_flight, mode, service, signed| Cell {
+    let cmtp = |key, name, in_flight, mode, service| Cell {
         key,
         name,
         in_flight,
-        setup: Setup::Cmtp(Cmtp { mode, service, signed }),
+        setup: Setup::Cmtp(Cmtp { mode, service, signed: false, verify: 64 }),
     };
-    use Service::{Layered, Local, Plain};
+    let echo = |key, name, signed, verify| Cell {
+        key,
+        name,
+        in_flight: 64,
+        setup: Setup::Cmtp(Cmtp { mode: "async", service: Local, signed, verify }),
+    };
     let mut cells = vec![
         peer("quinn", "raw quinn echo, 2 workers on each side", "quinn", 2),
         peer("quinn-1", "the same on current-thread runtimes", "quinn", 1),
@@ -75,26 +83,19 @@ pub(crate) fn cells(stage: &Stage) -> Vec<Cell> {
         },
         peer("gateway", "HTTP/2 gateway, JWT check, async-nats", "gateway", 2),
         peer("gateway-open", "the same gateway without the check", "gateway-unchecked", 2),
-        cmtp("async", "**CMTP** echo, `async`", 64, "async", Local, false),
-        cmtp(
-            "async-signed",
-            "**CMTP** echo, `async`, each request signed",
-            64,
-            "async",
-            Local,
-            true,
-        ),
-        cmtp("wal", "**CMTP** echo, `wal`", 64, "wal", Local, false),
-        cmtp("async-256", "**CMTP** echo, `async`, 256 in flight", 256, "async", Local, false),
-        cmtp("wal-256", "**CMTP** echo, `wal`, 256 in flight", 256, "wal", Local, false),
-        cmtp("plain", "**CMTP** over NATS, plain service, `async`", 64, "async", Plain, false),
+        echo("async", "**CMTP** echo, `async`", false, 64),
+        echo("async-verified", "**CMTP** echo, `async`, each answer verified", false, 1),
+        echo("async-signed", "**CMTP** echo, `async`, each request signed, too", true, 1),
+        cmtp("wal", "**CMTP** echo, `wal`", 64, "wal", Local),
+        cmtp("async-256", "**CMTP** echo, `async`, 256 in flight", 256, "async", Local),
+        cmtp("wal-256", "**CMTP** echo, `wal`, 256 in flight", 256, "wal", Local),
+        cmtp("plain", "**CMTP** over NATS, plain service, `async`", 64, "async", Plain),
         cmtp(
             "layered",
             "**CMTP** over NATS, layered service under MAC (which greets), `async`",
             64,
             "async",
             Layered,
-            false,
         ),
     ];
     // The example is built by `tests/bench/run` where it is in the tree.
@@ -230,8 +231,9 @@ impl Cell {
             ensure!(answered, "the layered service does not answer");
         }
         let mut load = command("bench");
-        if !cmtp.signed {
-            load.arg("--unsigned");
+        load.args(["--verify", &cmtp.verify.to_string()]);
+        if cmtp.signed {
+            load.arg("--signed");
         }
         self.how_much(&mut load, stage);
         measure(&mut load, &node)

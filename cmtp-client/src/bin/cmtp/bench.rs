@@ -44,9 +44,12 @@ pub(crate) struct Bench {
     /// Connections, each from a socket of its own; requests are spread over them.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<u32>::new().range(1..=10_000))]
     connections: u32,
-    /// Leave reads unsigned: the caller is then vouched for by the node alone.
-    #[arg(long, conflicts_with = "write")]
-    unsigned: bool,
+    /// Sign reads, too, as writes are: to make and to check a signature costs both sides more than all else.
+    #[arg(long)]
+    signed: bool,
+    /// Verify one answer in N in full; of the others only the status counts. With --receipts all are verified.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    verify: u64,
     /// Seconds for which new requests are made.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<u64>::new().range(1..=Load::SECONDS_MAX))]
     seconds: u64,
@@ -108,8 +111,9 @@ impl Bench {
     fn load(&self, targets: Vec<Fqmn>, receipts: Option<Arc<Receipts>>) -> anyhow::Result<Load> {
         let size = usize::try_from(self.size).context("the size")?;
         let mut load = Load::new(targets).size(size).lasts(Duration::from_secs(self.seconds));
-        if self.unsigned {
-            load = load.unsigned();
+        load = load.verify(self.verify);
+        if self.signed {
+            load = load.signed();
         }
         Ok(match receipts {
             Some(receipts) => {

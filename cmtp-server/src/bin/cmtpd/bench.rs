@@ -17,11 +17,12 @@ use cmtp_spec::limits;
 use futures::StreamExt;
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// Start a node, load it with calls, and print how it did.
 ///
 /// The node is a process of its own, on a free loopback port, with its key and journal in a temporary directory (TMPDIR says
-/// where: in mode wal the disk below it is measured, too). Every answer is verified. With a NATS bus, calls go over it to a
+/// where: in mode wal the disk below it is measured, too). With a NATS bus, calls go over it to a
 /// service that sends back what it gets, in the process that loads. Node and directory are gone afterwards.
 ///
 ///   cmtpd bench
@@ -48,9 +49,13 @@ pub(crate) struct Bench {
     /// Connections, each from a socket of its own; requests are spread over them.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<u32>::new().range(1..=10_000))]
     connections: u32,
-    /// Leave requests unsigned: the caller is then vouched for by the node alone.
+    /// Sign requests, as writes must be: to make and to check a signature costs both sides more than all else.
     #[arg(long)]
-    unsigned: bool,
+    signed: bool,
+    /// Verify one answer in N in full; of the others only the status counts, so that the load leaves more of this machine
+    /// to the node.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    verify: u64,
     /// Seconds for which new requests are made.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = RangedU64ValueParser::<u64>::new().range(1..=SECONDS_MAX))]
     seconds: u64,
@@ -70,7 +75,8 @@ enum Journal {
 
 impl Bench {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let report = tokio::runtime::Runtime::new()?.block_on(async {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let report = runtime.block_on(async {
             // Whatever ends this, what it started is dropped, and thereby ended.
             let mut terminate = signal(SignalKind::terminate())?;
             tokio::select! {
@@ -86,7 +92,12 @@ impl Bench {
 
     async fn bench(&self) -> anyhow::Result<Report> {
         if let Bus::Nats(url) = &self.bus {
-            echo_on_nats(url).await.with_context(|| format!("a service on {}", self.bus))?;
+            let (ready, is_ready) = oneshot::channel();
+            let url = url.clone();
+            // On a thread of its own, as a service of its own would be; it ends with the process.
+            std::thread::spawn(move || echo_on_nats(&url, ready));
+            let ready = is_ready.await.context("the echo service ended")?;
+            ready.with_context(|| format!("a service on {}", self.bus))?;
         }
         let node = Node::start(&self.config()).await?;
         let identity = Arc::new(Identity::ephemeral()?);
@@ -109,8 +120,9 @@ impl Bench {
         let targets = vec![Fqmn::parse(target)?; usize::try_from(self.in_flight)?];
         let span = Duration::from_secs(self.seconds);
         let mut load = Load::new(targets).size(usize::try_from(self.size)?).lasts(span);
-        if self.unsigned {
-            load = load.unsigned();
+        load = load.verify(self.verify);
+        if self.signed {
+            load = load.signed();
         }
         let mut running = load.start(channels)?;
         running.ended().await?;
@@ -187,12 +199,20 @@ fn address(said: ChildStdout) -> anyhow::Result<SocketAddr> {
     word.and_then(|word| word.parse().ok()).with_context(|| format!("an address in {line:?}"))
 }
 
-/// A plain service that sends back what it gets, for as long as this process lives.
-async fn echo_on_nats(url: &str) -> anyhow::Result<()> {
-    let client = async_nats::connect(url).await?;
-    let mut requests = client.subscribe(subject()).await?;
-    client.flush().await?;
-    tokio::spawn(async move {
+/// A plain service that sends back what it gets, for as long as this process lives; says when it listens.
+fn echo_on_nats(url: &str, ready: oneshot::Sender<anyhow::Result<()>>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(ready.send(Err(error.into()))),
+    };
+    runtime.block_on(async {
+        let (client, mut requests) = match listen(url).await {
+            Ok(listening) => listening,
+            Err(error) => return drop(ready.send(Err(error))),
+        };
+        if ready.send(Ok(())).is_err() {
+            return;
+        }
         while let Some(request) = requests.next().await {
             if let Some(inbox) = request.reply
                 && client.publish(inbox, request.payload).await.is_err()
@@ -201,7 +221,13 @@ async fn echo_on_nats(url: &str) -> anyhow::Result<()> {
             }
         }
     });
-    Ok(())
+}
+
+async fn listen(url: &str) -> anyhow::Result<(async_nats::Client, async_nats::Subscriber)> {
+    let client = async_nats::connect(url).await?;
+    let requests = client.subscribe(subject()).await?;
+    client.flush().await?;
+    Ok((client, requests))
 }
 
 /// Two benches on one server do not meet.
