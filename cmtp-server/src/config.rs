@@ -570,6 +570,14 @@ mod tests {
             ),
             ("[[route]]\ntarget = \"0xS:a**\"\nto = \"nats\"", 1, "0xS:a**", "%2A"),
             ("[[route]]\ntarget = \"0xS:**\"\nto = \"nats:$SYS.x\"", 1, "$SYS.x", "choose another"),
+            (
+                "[[route]]\ntarget = \"0xS:**\"\nto = \"nats:_INBOX_x.y\"",
+                1,
+                "_INBOX_x.y",
+                "choose another",
+            ),
+            ("[[route]]\ntarget = \"0xS:**\"\nto = \"nats:a.*\"", 1, "a.*", ""),
+            ("[[route]]\ntarget = \"0xS:**\"\nto = \"nats:a b\"", 1, "a b", ""),
             ("[[route]]\ntarget = \"0xAW:box:*\"\nto = \"local:state\"", 1, "0xAW:box:*", "0xSW"),
             (
                 "[[route]]\ntarget = \"0xS:x\"\nto = \"nats\"\ntimeout-ms = 0",

@@ -23,6 +23,16 @@ pub(crate) struct Metrics {
     refusals: Family<Refused, Counter>,
     pub(crate) connections: Gauge,
     pub(crate) journal: JournalMetrics,
+    pub(crate) bus: BusMetrics,
+}
+
+/// The bus's part: replies that reach nobody.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BusMetrics {
+    /// Nobody waits for it any more, or ever did.
+    pub(crate) late: Counter,
+    /// Another reply came before it.
+    pub(crate) double: Counter,
 }
 
 /// The journal's part.
@@ -57,6 +67,7 @@ impl Default for Metrics {
                 bytes: Counter::default(),
                 commit_seconds: seconds(),
             },
+            bus: BusMetrics::default(),
         }
     }
 }
@@ -96,6 +107,11 @@ impl Metrics {
         registry.register_with_unit("journal_written", help, Unit::Bytes, bytes);
         let help = "Signing, writing and, in mode wal, syncing a commit";
         registry.register_with_unit("journal_commit", help, Unit::Seconds, commit_seconds);
+        let BusMetrics { late, double } = self.bus.clone();
+        let help = "Replies of the bus that came when nobody waited for them any more";
+        registry.register("bus_late_replies", help, late);
+        let help = "Replies of the bus to requests that had one already";
+        registry.register("bus_double_replies", help, double);
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "What runs here", version);
         let mut text = String::new();

@@ -1,43 +1,175 @@
-//! Plain services on NATS: body in, body out. `cmtp-spec/spec/11-nats.md`.
+//! Services on NATS. `cmtp-spec/spec/11-nats.md`.
 
+mod plain;
+mod replies;
+
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
-pub(crate) use async_nats::{Client, ConnectError};
-use async_nats::{ConnectOptions, Message, Request, RequestErrorKind, ServerAddr};
+use async_nats::header::HeaderMap;
+use async_nats::{
+    Client, ConnectOptions, Event, Message, PublishErrorKind, ServerAddr, StatusCode, Subscriber,
+};
+pub(crate) use async_nats::{ConnectError, SubscribeError};
 use bytes::Bytes;
-use cmtp_codec::Field;
-use cmtp_spec::{BusAuth, Status};
+use cmtp_spec::Status;
 use data_encoding::HEXLOWER;
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::StreamExt;
 use percent_encoding::percent_decode_str;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::{Bus, is_passable};
+use crate::config;
+use crate::metrics::BusMetrics;
+use crate::nats::replies::Replies;
 use crate::node::NodeError;
 use crate::refusal::Refusal;
-use crate::service::{Call, Reply, Service};
 
-/// Connects to the bus, where there is one.
+pub(crate) use self::plain::Plain;
+
+/// The node's connection to NATS. Clones share it.
 ///
-/// The connection mends itself afterwards; while it is down, requests are refused with 503.
-pub(crate) async fn open(bus: &Bus) -> Result<Option<Client>, NodeError> {
-    let Bus::Nats(url) = bus else { return Ok(None) };
-    let connected = connect(url).await;
-    connected.map(Some).map_err(|source| NodeError::Bus { url: url.clone(), source })
+/// It mends itself; while it is down, requests are refused with 503.
+#[derive(Clone)]
+pub(crate) struct Bus {
+    client: Client,
+    replies: Arc<Replies>,
+    _receiving: Arc<AbortOnDropHandle<()>>,
 }
 
-async fn connect(url: &str) -> Result<Client, ConnectError> {
-    // Replies come to a prefix of this node's own, which can't be guessed and so not be listened on by chance.
-    let mut nonce = [0; 16];
-    if aws_lc_rs::rand::fill(&mut nonce).is_err() {
-        tracing::warn!("no entropy for the inbox prefix");
+impl Bus {
+    /// Connects, where there is a bus.
+    pub(crate) async fn open(
+        bus: &config::Bus,
+        metrics: BusMetrics,
+    ) -> Result<Option<Self>, NodeError> {
+        let config::Bus::Nats(url) = bus else { return Ok(None) };
+        let failed = |source| NodeError::Bus { url: bus.to_string(), source };
+        // Replies come to a prefix of this node's own, which can't be guessed and so not be listened on by chance.
+        let mut nonce = [0; 16];
+        aws_lc_rs::rand::fill(&mut nonce).map_err(|_unspecified| NodeError::NoEntropy)?;
+        let prefix = format!("_INBOX_{}", HEXLOWER.encode(&nonce));
+        let replies = Arc::new(Replies::new(&prefix, metrics));
+        let client = connect(url, &prefix, Arc::clone(&replies)).await.map_err(failed)?;
+        let received = client.subscribe(replies.subject()).await;
+        let received =
+            received.map_err(|source| NodeError::Inbox { url: bus.to_string(), source })?;
+        let receiving = tokio::spawn(receive(received, Arc::clone(&replies)));
+        let receiving = Arc::new(AbortOnDropHandle::new(receiving));
+        Ok(Some(Self { client, replies, _receiving: receiving }))
     }
+
+    /// Publishes a request, and waits for its reply without an end: that is the caller's to set.
+    ///
+    /// Dropped, it gives the place of its reply back, and a reply that comes afterwards is counted and dropped.
+    async fn request(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<Message, Unanswered> {
+        if self.client.connection_state() != State::Connected {
+            return Err(Unanswered::Down);
+        }
+        let mut waiting = self.replies.begin().ok_or(Unanswered::Full)?;
+        {
+            // The client gathers what is published at a time into one write.
+            let (subject, reply) = (subject.to_owned(), waiting.subject());
+            let mut publishing = pin!(async {
+                if headers.is_empty() {
+                    self.client.publish_with_reply(subject, reply, payload).await
+                } else {
+                    let publishing = self
+                        .client
+                        .publish_with_reply_and_headers(subject, reply, headers, payload);
+                    publishing.await
+                }
+            });
+            // Where the client takes no more, because the bus went down, this one was not sent.
+            tokio::select! {
+                biased;
+                published = &mut publishing => published.map_err(Unanswered::from)?,
+                _lost = &mut waiting.reply => return Err(Unanswered::Down),
+            }
+        }
+        let message = (&mut waiting.reply).await.map_err(|_lost| Unanswered::Lost)?;
+        // [NAT-5] No responder is 503 at once.
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            return Err(Unanswered::NoResponders);
+        }
+        Ok(message)
+    }
+}
+
+/// Why a request on the bus has no reply.
+#[derive(Debug)]
+enum Unanswered {
+    /// The bus is not connected; it was not sent.
+    Down,
+    /// As many wait as may; it was not sent.
+    Full,
+    /// Larger than the bus takes; it was not sent.
+    TooLarge,
+    /// The client took offence; it was not sent.
+    Unsent(async_nats::PublishError),
+    /// Nobody listens on the subject.
+    NoResponders,
+    /// The bus was lost when it may have been sent.
+    Lost,
+}
+
+impl Unanswered {
+    /// What the caller is told of a request, or of a write.
+    fn refusal(self, is_write: bool) -> Refusal {
+        match self {
+            Self::Down => unavailable("the bus is not connected").without_effect(),
+            Self::Full => unavailable("too many requests wait for services").without_effect(),
+            Self::TooLarge => {
+                let detail = "the request is larger than the bus takes";
+                Refusal::new(Status::BODY_TOO_LARGE, detail).without_effect()
+            }
+            Self::Unsent(error) => {
+                tracing::warn!(%error, "a request could not be given to the bus");
+                unavailable("the bus does not take the request").without_effect()
+            }
+            Self::NoResponders => unavailable("no service answers this target").without_effect(),
+            // A caller that sent the same bytes again would be shown this answer.
+            Self::Lost if is_write => Refusal::new(Status::BAD_SERVICE_ANSWER, LOST),
+            Self::Lost => unavailable(LOST),
+        }
+    }
+}
+
+impl From<async_nats::PublishError> for Unanswered {
+    fn from(error: async_nats::PublishError) -> Self {
+        match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => Self::TooLarge,
+            PublishErrorKind::InvalidSubject | PublishErrorKind::Send => Self::Unsent(error),
+        }
+    }
+}
+
+async fn receive(mut received: Subscriber, replies: Arc<Replies>) {
+    while let Some(message) = received.next().await {
+        replies.deliver(message);
+    }
+}
+
+async fn connect(url: &str, prefix: &str, replies: Arc<Replies>) -> Result<Client, ConnectError> {
     let options = ConnectOptions::new()
         .name("cmtpd")
-        .custom_inbox_prefix(format!("_INBOX_{}", HEXLOWER.encode(&nonce)))
-        .connection_timeout(CONNECT_TIMEOUT);
+        .custom_inbox_prefix(prefix)
+        .subscription_capacity(REPLIES_MAX)
+        .ping_interval(PING_INTERVAL)
+        .connection_timeout(CONNECT_TIMEOUT)
+        .event_callback(move |event| {
+            // What was asked on a connection that is gone has no reply to come.
+            if event == Event::Disconnected {
+                replies.lose();
+            }
+            async {}
+        });
     match url.parse::<ServerAddr>() {
         Ok(address) => {
             let (options, address) = with_credentials(options, address);
@@ -62,118 +194,6 @@ fn with_credentials(options: ConnectOptions, address: ServerAddr) -> (ConnectOpt
     (options, ServerAddr::from_url(url).unwrap_or(address))
 }
 
-/// A plain service.
-pub(crate) struct Plain {
-    client: Client,
-    headers: Vec<String>,
-    body_max: u64,
-}
-
-impl Plain {
-    pub(crate) const fn new(client: Client, headers: Vec<String>, body_max: u64) -> Self {
-        Self { client, headers, body_max }
-    }
-
-    async fn request(&self, call: &Call<'_>) -> Result<Reply, Refusal> {
-        let payload = match (call.origin.data(), call.args()) {
-            (Some(_), Some(_)) => {
-                let detail = "this service takes a body or arguments, not both";
-                return Err(Refusal::new(Status::BAD_REQUEST, detail).without_effect());
-            }
-            (Some(body), None) => body.clone(),
-            (None, Some(args)) => Bytes::copy_from_slice(args.as_bytes()),
-            (None, None) => Bytes::new(),
-        };
-        if self.client.connection_state() != State::Connected {
-            return Err(unavailable("the bus is not connected").without_effect());
-        }
-        let request = Request::new()
-            .payload(payload)
-            .headers(self.outgoing(call)?)
-            .timeout(Some(call.time_left));
-        let reply = self.client.send_request(call.subject.to_owned(), request).await;
-        // [NAT-5] No responder is 503 at once; no reply by the deadline is 504.
-        match reply {
-            Ok(message) => self.incoming(message),
-            Err(error) => Err(match error.kind() {
-                RequestErrorKind::NoResponders => {
-                    unavailable("no service answers this target").without_effect()
-                }
-                RequestErrorKind::TimedOut => deadline_exceeded(),
-                RequestErrorKind::MaxPayloadExceeded => {
-                    let detail = "the body is larger than the bus takes";
-                    Refusal::new(Status::BODY_TOO_LARGE, detail).without_effect()
-                }
-                _ => {
-                    tracing::warn!(%error, subject = call.subject, "bus request failed");
-                    unavailable("the bus failed")
-                }
-            }),
-        }
-    }
-
-    /// [NAT-3] Fields become headers only by the route's list of names.
-    fn outgoing(&self, call: &Call<'_>) -> Result<HeaderMap, Refusal> {
-        let mut headers = HeaderMap::new();
-        for field in call.origin.fields() {
-            let name = field.name.as_str();
-            if !self.headers.iter().any(|allowed| allowed == name) {
-                continue;
-            }
-            // Nor a value with CR, LF or NUL (400 for the caller's).
-            let bad = || {
-                let detail = format!("field {name}: a value for this service is one line of text");
-                Refusal::new(Status::BAD_REQUEST, detail).without_effect()
-            };
-            let value = header_text(&field.value).ok_or_else(bad)?;
-            headers.append(name, value);
-        }
-        Ok(headers)
-    }
-
-    fn incoming(&self, message: Message) -> Result<Reply, Refusal> {
-        let headers = message.headers.unwrap_or_default();
-        // [NAT-4] A reply with header `Nats-Service-Error-Code` is a refusal.
-        if let Some(code) = headers.get(ERROR_CODE) {
-            let status = code.as_str().parse().ok().filter(|status| (400..600).contains(status));
-            let status = status.map_or(Status::BAD_SERVICE_ANSWER, Status);
-            let detail = headers.get(ERROR_TEXT).map(HeaderValue::as_str).unwrap_or_default();
-            return Err(Refusal::new(status, detail));
-        }
-        // [NAT-5] A reply above the node's body limit is 502.
-        if message.payload.len() as u64 > self.body_max {
-            let detail = "the service's answer is larger than this node takes";
-            return Err(Refusal::new(Status::BAD_SERVICE_ANSWER, detail));
-        }
-        let fields = headers.iter().flat_map(|(name, values)| {
-            values.iter().filter_map(move |value| self.field(name, value))
-        });
-        Ok(Reply {
-            fields: fields.collect(),
-            body: Some(message.payload),
-            ..Reply::empty(Status::OK)
-        })
-    }
-
-    /// [NAT-3] Headers of the reply become fields by the same list; what must not pass is dropped.
-    fn field(&self, name: &HeaderName, value: &HeaderValue) -> Option<Field> {
-        let name = AsRef::<str>::as_ref(name).to_ascii_lowercase();
-        let allowed = self.headers.contains(&name) && is_passable(&name);
-        let value = header_text(value.as_str().as_bytes())?;
-        allowed.then(|| Field::new(&name, value.to_owned()).ok())?
-    }
-}
-
-impl Service for Plain {
-    fn call<'a>(&'a self, call: &'a Call<'a>) -> BoxFuture<'a, Result<Reply, Refusal>> {
-        self.request(call).boxed()
-    }
-
-    fn bus_auth(&self) -> BusAuth {
-        BusAuth::PLAIN
-    }
-}
-
 /// A service that did not answer in time.
 pub(crate) fn deadline_exceeded() -> Refusal {
     Refusal::new(Status::DEADLINE_EXCEEDED, "the service did not answer in time")
@@ -183,13 +203,12 @@ fn unavailable(detail: &str) -> Refusal {
     Refusal::new(Status::UNAVAILABLE, detail).after(RETRY_AFTER)
 }
 
-/// A value that may stand in a NATS header: one line of text.
-fn header_text(value: &[u8]) -> Option<&str> {
-    std::str::from_utf8(value).ok().filter(|text| !text.contains(['\r', '\n', '\0']))
-}
-
-const ERROR_CODE: &str = "Nats-Service-Error-Code";
-const ERROR_TEXT: &str = "Nats-Service-Error";
+const LOST: &str = "the bus was lost while the service had the request";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A server that went away without a word is known after three of them, before `service-deadline` passed.
+const PING_INTERVAL: Duration = Duration::from_secs(8);
+/// Messages that a subscription may have unread before the next is lost: 16 for each request that can be waiting, so that
+/// only a flood of replies that nobody asked for fills it. Room is made as they come.
+const REPLIES_MAX: usize = 16 * cmtp_spec::limits::IN_FLIGHT_MAX as usize;
 /// Seconds: about what a service takes to restart.
 const RETRY_AFTER: u64 = 1;

@@ -13,7 +13,7 @@ use crate::journal::{Journal, JournalConfig, JournalError, JournalOpenError, Jou
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::names::Names;
-use crate::nats::{self, ConnectError};
+use crate::nats::{Bus, ConnectError, SubscribeError};
 use crate::node_key::{NodeKey, NodeKeyError};
 use crate::rebuild::{RebuildError, Rebuilt};
 use crate::refusals::Refusals;
@@ -31,8 +31,8 @@ pub struct Node {
     pub(crate) journal: Journal,
     pub(crate) writes: Arc<Writes>,
     state: State,
-    bus: Option<nats::Client>,
     services: Services,
+    bus: Option<Bus>,
     live: RwLock<Arc<Live>>,
     /// Set once: from then on no new request is taken.
     pub(crate) drain: CancellationToken,
@@ -84,7 +84,7 @@ impl Node {
         let (journal, report, unfinished) =
             Journal::open(&journal, Arc::clone(&key), |commit| rebuilt.take(commit))?;
         let Rebuilt { state, writes, notes, .. } = rebuilt;
-        let bus = nats::open(&config.bus).await?;
+        let bus = Bus::open(&config.bus, metrics.bus.clone()).await?;
         let node = Self {
             live: RwLock::new(Arc::new(Live::new(config, &state, bus.as_ref(), &services)?)),
             state,
@@ -210,7 +210,7 @@ impl Live {
     fn new(
         config: &Config,
         state: &State,
-        bus: Option<&nats::Client>,
+        bus: Option<&Bus>,
         services: &Services,
     ) -> Result<Self, NodeError> {
         Ok(Self {
@@ -260,6 +260,17 @@ pub enum NodeError {
         /// What went wrong.
         source: ConnectError,
     },
+    /// No replies can be had from the bus.
+    #[error("bus {url}: {source}")]
+    Inbox {
+        /// Where it is.
+        url: String,
+        /// What went wrong.
+        source: SubscribeError,
+    },
+    /// The system gives no random numbers.
+    #[error("no random numbers from the system")]
+    NoEntropy,
     /// A route to a bus that there is not.
     #[error(
         "route {target} leads to NATS and the node has no bus: start it with --bus nats=URL, or give the file bus = \"nats=URL\""

@@ -60,7 +60,7 @@ impl Routes {
     pub(crate) fn open(
         config: &Config,
         state: &State,
-        bus: Option<&nats::Client>,
+        bus: Option<&nats::Bus>,
         services: &Services,
     ) -> Result<Self, NodeError> {
         let mut routes = Vec::with_capacity(config.routes.len() + BUILT_IN.len());
@@ -91,7 +91,7 @@ impl Routes {
 impl Route {
     fn open(
         route: &RouteConfig,
-        client: Option<&nats::Client>,
+        bus: Option<&nats::Bus>,
         config: &Config,
         state: &State,
         services: &Services,
@@ -103,10 +103,9 @@ impl Route {
                 (service.ok_or_else(|| NodeError::no_service(name, services))?, None)
             }
             Destination::Nats(subject) => {
-                let client =
-                    client.ok_or_else(|| NodeError::NoBus { target: route.target.to_string() })?;
-                let plain =
-                    nats::Plain::new(client.clone(), route.headers.clone(), config.body_max);
+                let bus =
+                    bus.ok_or_else(|| NodeError::NoBus { target: route.target.to_string() })?;
+                let plain = nats::Plain::new(bus.clone(), route.headers.clone(), config.body_max);
                 (Handler::Plain(Arc::new(plain)), subject.clone())
             }
         };

@@ -244,11 +244,12 @@ impl Default for Home {
     }
 }
 
-/// A running nats-server on a free loopback port.
+/// A nats-server on a free loopback port.
 #[derive(Debug)]
 pub struct NatsServer {
-    child: Child,
-    /// `nats://…`.
+    child: Option<Child>,
+    arguments: Vec<String>,
+    /// `nats://…`; the same after a restart.
     pub url: String,
 }
 
@@ -266,34 +267,53 @@ impl NatsServer {
     /// # Panics
     /// As [`NatsServer::start`].
     pub fn start_with(arguments: &[&str]) -> Self {
-        let mut child = Command::new(virtual_environment().join("bin/nats-server"))
-            .args(["--addr", "127.0.0.1", "--port", "-1"])
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("nats-server starts: run tests/run, which installs it");
-        let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
-        let mut address = None;
-        for line in lines.by_ref() {
-            let line = line.expect("the log is text");
-            if let Some((_, listens_on)) = line.split_once("Listening for client connections on ") {
-                address = Some(listens_on.trim().to_owned());
-            }
-            if line.contains("Server is ready") {
-                break;
-            }
-        }
-        // The pipe must be read on, or the server blocks once it is full.
-        std::thread::spawn(move || lines.for_each(drop));
-        let address = address.expect("nats-server says where it listens");
-        Self { child, url: format!("nats://{address}") }
+        let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
+        let (child, address) = spawn_nats("-1", &arguments);
+        Self { child: Some(child), arguments, url: format!("nats://{address}") }
+    }
+
+    /// Kills it as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.child.take().iter_mut().for_each(stop);
+    }
+
+    /// Starts it again after it was killed, on the same port.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn restart(&mut self) {
+        let port = self.url.rsplit(':').next().expect("a port");
+        self.child = Some(spawn_nats(port, &self.arguments).0);
     }
 }
 
 impl Drop for NatsServer {
     fn drop(&mut self) {
-        stop(&mut self.child);
+        self.kill();
     }
+}
+
+fn spawn_nats(port: &str, arguments: &[String]) -> (Child, String) {
+    let mut child = Command::new(virtual_environment().join("bin/nats-server"))
+        .args(["--addr", "127.0.0.1", "--port", port])
+        .args(arguments)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("nats-server starts: run tests/run, which installs it");
+    let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+    let mut address = None;
+    for line in lines.by_ref() {
+        let line = line.expect("the log is text");
+        if let Some((_, listens_on)) = line.split_once("Listening for client connections on ") {
+            address = Some(listens_on.trim().to_owned());
+        }
+        if line.contains("Server is ready") {
+            break;
+        }
+    }
+    // The pipe must be read on, or the server blocks once it is full.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, address.expect("nats-server says where it listens"))
 }
 
 /// The Python of the tests' virtual environment, with what `tests/requirements.txt` names.

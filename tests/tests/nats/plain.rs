@@ -1,4 +1,4 @@
-//! Plain services on a real nats-server, reached through a real node.
+//! Plain services, as people call them.
 
 use std::process::Output;
 

@@ -1,0 +1,7 @@
+//! Services on a real nats-server, reached through a real node: plain ones, and what becomes of requests when a service or
+//! the server fails.
+
+mod broker;
+mod plain;
+mod replies;
+mod scene;
