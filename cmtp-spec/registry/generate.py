@@ -136,7 +136,7 @@ def rust(registry):
             lines.append(f"pub const {name}: [u8; {len(data)}] = [{', '.join(f'{b:#04x}' for b in data)}];")
         else:
             lines.append(f"pub const {name}: &str = {rust_string(value)};")
-    out += module("binding", "Constants of the bindings: `spec/09-quic.md`, `spec/12-stored.md`.", lines)
+    out += module("binding", "Constants of the bindings: `spec/09-quic.md`, `spec/11-nats.md`, `spec/12-stored.md`.", lines)
 
     lines = []
     for e in registry["tags"]["entry"]:

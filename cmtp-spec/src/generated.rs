@@ -14,6 +14,17 @@ crate::registry! {
 }
 
 crate::registry! {
+    /// Bus envelope kinds: `spec/11-nats.md`.
+    BusKind: u8 {
+        REQUEST = 0, "request", "Node to service: all layers so far, the dispatch layer last.";
+        ANSWER = 1, "answer", "Service to node: the serve layer.";
+        CANCEL = 2, "cancel", "Node to service: nobody waits for the answer any more.";
+        ASK = 3, "ask", "Service to node: give me the keys of this id.";
+        KEYS = 4, "keys", "Node to service: the keys that were asked for, sealed.";
+    }
+}
+
+crate::registry! {
     /// Close codes: `spec/09-quic.md`.
     CloseCode: u64 {
         NO_ERROR = 0x00, "no-error", "Done.";
@@ -354,7 +365,7 @@ pub mod limits {
     pub const ID_WINDOW: u64 = 3_600;
     /// Default by which not-after may lie ahead of the node's clock, in seconds.
     pub const NOT_AFTER_MAX: u64 = 3_600;
-    /// Between a node layer's time and its entry's, in seconds.
+    /// Between a node layer's time and its entry's; between a node's clock and the time of a service's layer, or of its ask for keys, in seconds.
     pub const CLOCK_SKEW_MAX: u64 = 300;
     /// Keys of a key list, in keys.
     pub const KEYS_MAX: u64 = 16;
@@ -364,6 +375,8 @@ pub mod limits {
     pub const COMMIT_PATH_MAX: u64 = 32;
     /// A stored file that a tool reads, in bytes.
     pub const STORED_MAX: u64 = 1_073_741_824;
+    /// What a bus envelope has beyond one body of `body-max`: 16 of the largest LAYER frames, in bytes.
+    pub const ENVELOPE_OVERHEAD_MAX: u64 = 1_048_576;
     /// Request streams that a node lets a client have open at a time, in streams.
     pub const REQUEST_STREAMS: u64 = 128;
     /// A connection without packets; what it keeps is then given back, in seconds.
@@ -422,9 +435,19 @@ pub mod limits {
     pub const STATE_BYTES_MAX: u64 = 268_435_456;
     /// For which a node that stops waits for requests in progress: as long as a service may take, in seconds.
     pub const DRAIN_TIMEOUT: u64 = 30;
+    /// Default for what an instance of a layered service has in progress; it refuses the next (503), in requests.
+    pub const SERVICE_IN_FLIGHT: u64 = 256;
+    /// Requests that an instance of a layered service remembers until their deadline: 69,905 a second over `service-deadline`, about 70 MiB, in hashes.
+    pub const SERVICE_HEADS_MAX: u64 = 2_097_152;
+    /// Requests of an instance that wait for keys: what comes within 10 ms at 100,000 a second, in requests.
+    pub const SERVICE_WAITING_MAX: u64 = 1_024;
+    /// Keys of routes that an instance keeps; the one that was got first is forgotten first, in keys.
+    pub const SERVICE_KEYS_MAX: u64 = 1_024;
+    /// Asks for keys by one instance to one node: a forger can name ids that nobody has, in asks/second.
+    pub const SERVICE_ASKS_MAX: u64 = 10;
 }
 
-/// Constants of the bindings: `spec/09-quic.md`, `spec/12-stored.md`.
+/// Constants of the bindings: `spec/09-quic.md`, `spec/11-nats.md`, `spec/12-stored.md`.
 pub mod binding {
     /// The version in every layer core and in the stored form.
     pub const VERSION: u16 = 0;
@@ -456,6 +479,22 @@ pub mod binding {
     pub const JOURNAL_MAGIC: [u8; 8] = [0x43, 0x4d, 0x54, 0x50, 0x4a, 0x0d, 0x0a, 0x1a];
     /// First eight bytes of a commit in a journal file.
     pub const COMMIT_MAGIC: [u8; 8] = [0xc0, 0x43, 0x4d, 0x54, 0x50, 0x43, 0x54, 0x0a];
+    /// First bytes of the NATS subjects of a node itself, before the multibase name of its root key.
+    pub const BUS_SUBJECT_PREFIX: &str = "cmtp.bus.";
+    /// Last bytes of the subject where a node is asked for keys.
+    pub const BUS_KEYS_SUFFIX: &str = ".keys";
+    /// Last bytes of the subject where a node cancels requests.
+    pub const BUS_CANCEL_SUFFIX: &str = ".cancel";
+    /// `info` of HPKE where a node seals keys (RFC 9180).
+    pub const BUS_KEYS_INFO: &str = "cmtp/0 bus keys";
+    /// Name in the metadata of a NATS micro service: `layered` where it is one.
+    pub const SERVICE_KIND: &str = "cmtp";
+    /// Value of that name.
+    pub const SERVICE_LAYERED: &str = "layered";
+    /// Name in the metadata of a layered service: the DID of its actor.
+    pub const SERVICE_ACTOR: &str = "cmtp-actor";
+    /// Name in the metadata of a layered service: names of the schemes that it takes, with a space between two.
+    pub const SERVICE_SCHEMES: &str = "cmtp-schemes";
 }
 
 /// First eight bytes of every hash pre-image: `spec/04-hashing.md`.
@@ -488,7 +527,7 @@ pub mod uses {
     pub const KEYS: &str = "keys";
     /// Payload: the R0 statement; signer: the sealing key.
     pub const R0: &str = "r0";
-    /// Payload: the bus envelope without its tag; signer: the envelope's sender.
+    /// Payload: what the tag of a bus envelope is over; signer: the envelope's sender.
     pub const BUS: &str = "bus";
     /// Reserved for the handshake.
     pub const SESSION_CALL: &str = "session-call";
