@@ -146,6 +146,21 @@ pub enum DecodeErrorKind {
         "not a stored CMTP message: it does not begin with the magic bytes 89 43 4d 54 50 0d 0a 1a"
     )]
     BadMagic,
+    /// NAT-10: version.
+    #[error("a bus envelope of another version than 0")]
+    EnvelopeVersion,
+    /// NAT-10: kind.
+    #[error("a bus envelope of a kind that is not known, or has no place here")]
+    EnvelopeKind,
+    /// NAT-10: scheme.
+    #[error("a bus envelope of a scheme that no envelope of its kind has")]
+    EnvelopeScheme,
+    /// NAT-10: key id.
+    #[error("a bus envelope names a key where its scheme has none")]
+    EnvelopeKeyId,
+    /// NAT-11, NAT-12.
+    #[error("the layers of a bus envelope are not those of its kind, or not its sender's")]
+    EnvelopeLayers,
     /// FRM-11, STO-6.
     #[error("stored form of another version than 0")]
     UnknownVersion,

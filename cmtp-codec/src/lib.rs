@@ -4,6 +4,7 @@
 //! It holds no policy: whether a caller may do something is the node's business.
 //!
 //! - Reading from a stream: a [`FrameReader`] cuts bytes into [`Frame`]s, an [`Assembler`] puts them together.
+//! - Over a bus: an [`Envelope`] carries a [`BusRequest`] to a service, and a [`BusAnswer`] back.
 //! - Making: a [`Layer`] is built, then a [`Chain`] takes it (and signs it), and seals.
 //! - Judging: an [`Unverified`] [`Message`] becomes a [`Verified`] [`Replay`] with a [`Verdict`]; a [`Verifier`] does the same
 //!   while the parts of a message still come.
@@ -14,6 +15,7 @@ mod assemble;
 mod chain;
 mod core;
 mod cursor;
+mod envelope;
 mod error;
 mod field;
 mod fqmn;
@@ -40,6 +42,9 @@ mod verify;
 pub use crate::assemble::{Assembler, Part, Source};
 pub use crate::chain::{Chain, Link, LinkError};
 pub use crate::core::{Core, RedactedLayer};
+pub use crate::envelope::{
+    Ask, BusAnswer, BusRequest, Envelope, EnvelopeError, KeyId, MacKey, Proof, SealedKeys, Tag,
+};
 pub use crate::error::{DecodeError, DecodeErrorKind};
 pub use crate::field::{Field, Name, Private};
 pub use crate::fqmn::{Element, Fqmn, FqmnError, FqmnErrorKind, encode_segment};
