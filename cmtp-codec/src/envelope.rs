@@ -19,7 +19,7 @@ use crate::layer::Layer;
 use crate::trust::{Unverified, Verified};
 
 pub use answer::BusAnswer;
-pub use keys::{Ask, SealedKeys};
+pub use keys::{AnsweredKeys, Ask, AskError, Asked, KeysError, SealedKeys};
 pub use request::BusRequest;
 
 mod answer;

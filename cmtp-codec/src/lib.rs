@@ -43,7 +43,8 @@ pub use crate::assemble::{Assembler, Part, Source};
 pub use crate::chain::{Chain, Link, LinkError};
 pub use crate::core::{Core, RedactedLayer};
 pub use crate::envelope::{
-    Ask, BusAnswer, BusRequest, Envelope, EnvelopeError, KeyId, MacKey, Proof, SealedKeys, Tag,
+    AnsweredKeys, Ask, AskError, Asked, BusAnswer, BusRequest, Envelope, EnvelopeError, KeyId,
+    KeysError, MacKey, Proof, SealedKeys, Tag,
 };
 pub use crate::error::{DecodeError, DecodeErrorKind};
 pub use crate::field::{Field, Name, Private};
