@@ -244,7 +244,7 @@ impl Envelope {
     }
 
     /// The layers of the payload, `number` of which came before.
-    fn layers(&self, number: u32, body_max: u64) -> Result<Vec<Layer>, DecodeError> {
+    pub(crate) fn layers(&self, number: u32, body_max: u64) -> Result<Vec<Layer>, DecodeError> {
         let mut reader = FrameReader::new(self.offset() as u64);
         reader.push_bytes(self.payload.clone());
         let mut assembler = Assembler::new(Source::Answer, body_max).after(number);

@@ -14,7 +14,7 @@ import json
 import sys
 
 import ed25519
-from reader import *
+from bus import *
 
 HERE = Path(__file__).resolve().parent
 
@@ -324,6 +324,49 @@ def run_answer(group, case):
     require(verdict.verdict != "invalid", verdict.rule, verdict.why)
     return {"hashes": [hash.hex() for hash in verdict.hashes], "seal": verdict.seal.hex(), "status": message_status(message.layers),
             "bodyUnread": message.seal.get("body-unread") is not None}
+
+
+def run_envelope(group, case):
+    envelope = Envelope.decode(case["input"], LIMIT["body-max"])
+    same(case["input"], envelope.encode())
+    return {"envelopeKind": BUS_KIND[envelope.kind], "scheme": BUS_SCHEME[envelope.scheme], "keyId": envelope.key_id.hex(), "sender": envelope.sender.hex(),
+            "tag": envelope.tag.hex(), "payload": envelope.payload.hex()}
+
+
+def demanded(case) -> tuple[str, bytes | None]:
+    return next(name for name, scheme in BUS_SCHEME.items() if scheme == case["scheme"]), case["macKey"]
+
+
+def run_bus_request(group, case):
+    request = BusRequest.read(Envelope.decode(case["input"], LIMIT["body-max"]), LIMIT["body-max"], *demanded(case))
+    origin, dispatch = request.layers[0], request.layers[-1]
+    return {"head": request.head.hex(), "layers": len(request.layers), "audience": origin.get("audience").hex(), "target": request.target.decode(),
+            "subject": dispatch.get("subject").decode(), "deadline": number(int.from_bytes(dispatch.get("deadline"), "big"))}
+
+
+def run_bus_answer(group, case):
+    hashes = chain(bus_layers(bytes.fromhex(group["request"]), LIMIT["body-max"], "NAT-11", 0))
+    layer, hash = read_bus_answer(Envelope.decode(case["input"], LIMIT["body-max"]), LIMIT["body-max"], *demanded(case), len(hashes), hashes[-1])
+    return {"hash": hash.hex(), "status": layer.status, "body": text_of(layer.body), "signed": layer.is_signed}
+
+
+def run_bus_cancel(group, case):
+    envelope = Envelope.decode(case["input"], 0)
+    require(envelope.kind == "cancel" and len(envelope.payload) == 32, "NAT-10", "no cancel")
+    envelope.check(envelope.payload, *demanded(case), "NAT-15")
+    return {"head": envelope.payload.hex()}
+
+
+def run_bus_ask(group, case):
+    envelope = Envelope.decode(case["input"], 0)
+    ask = Ask.read(envelope, case["node"], case["at"])
+    return {"keyId": envelope.key_id.hex(), "actor": envelope.sender.hex(), "instance": ask.instance.hex(), "sealingKey": ask.sealing_key.hex(),
+            "time": number(ask.time), "hash": H(case["input"]).hex()}
+
+
+def run_bus_keys(group, case):
+    keys, request_key, answer_key = read_keys(Envelope.decode(case["input"], 0), Envelope.decode(bytes.fromhex(group["ask"]), 0), bytes.fromhex(group["secret"]), case["at"])
+    return {"list": list_json(keys), "requestKey": request_key.hex(), "answerKey": answer_key.hex()}
 
 
 NAMED_KINDS = {"FRM-3": "unknown-critical", "FRM-13": "unknown-critical", "FRM-5": "unexpected", "QUI-19": "unexpected"}
@@ -1918,6 +1961,242 @@ def make_message() -> File:
     return f
 
 
+def make_envelope() -> File:
+    f = File("envelope",
+             Valid=("BASIC", "each kind and scheme", "NAT-10 NAT-7 NAT-8 NAT-15 NAT-20 NAT-21"),
+             Shape=("MISSING_BYTES", "bytes missing or left over", "NAT-10"),
+             Unknown=("CONFUSION", "a version, kind or scheme that is not known", "NAT-10"),
+             KeyId=("SECOND_ENCODING", "a key id where there is no key", "NAT-10"),
+             Layers=("CONFUSION", "layers that a request, or an answer, can't have", "NAT-11 NAT-12"),
+             Frames=("CONFUSION", "frames that have no place on the bus", "NAT-11 NAT-12"),
+             BadTag=("FORGERY", "a tag over other bytes, or by another key", "NAT-7 NAT-8 NAT-15 NAT-20 NAT-21"),
+             Downgrade=("FORGERY", "another scheme than the receiver demands", "NAT-7 NAT-8 NAT-9"),
+             OtherHead=("REPLAY", "an answer to another request", "NAT-8"),
+             BadSignature=("FORGERY", "the signature of a layer within is wrong", "NAT-7 NAT-8 NAT-12"),
+             OtherAsk=("REPLAY", "keys that answer another ask, or are for another id", "NAT-21"),
+             OtherNode=("CONFUSION", "an ask for, or keys of, another node", "NAT-20 NAT-21"),
+             Clock=("REPLAY", "an ask 5 minutes off", "NAT-20"),
+             Sealed=("FORGERY", "keys that don't open", "NAT-21"))
+    route, instance, request_key, answer_key = some("route", 16), some("instance", 16), some("request key"), some("answer key")
+
+    def dispatched(scheme="mac", *, signed=True, resolved=False, args='["Dexter"]', body: bytes | None = None, fields: dict | None = None, **more) -> list[Layer]:
+        layers = [origin(args=args, body=body, signed=signed), admit()]
+        if resolved:
+            layers.append(step("resolve", fields=[("resolved", "0xS:hello")]))
+        own = {"subject": b"demo.hello", "deadline": u(T0 + 30_000_000, 64), "head": chain(layers)[-1], "bus-auth": u(BUS_SCHEME[scheme], 8)} | (fields or {})
+        return layers + [step("dispatch", fields=[(name, value) for name, value in own.items() if value is not None], **more)]
+
+    def payload(layers) -> bytes:
+        return b"".join(layer.encode() for layer in layers)
+
+    def made(kind: str, scheme: str, data: bytes, head: bytes, sender=NODE, key: bytes | None = None, key_id: bytes | None = None) -> Envelope:
+        keys = {"mac": answer_key if kind == "answer" else request_key, "signature": seed("service" if kind in ("answer", "ask") else "node"), "none": b""}
+        ids = {"answer": instance if scheme == "mac" else bytes(16)}
+        id = bytes(16) if scheme == "none" else ids.get(kind, route)
+        return Envelope(kind, scheme, id if key_id is None else key_id, sender, data).authenticate(head, keys[scheme] if key is None else key)
+
+    def request_of(layers, scheme="mac", **more) -> Envelope:
+        return made("request", scheme, payload(layers), chain(layers)[-1], **more)
+    layers = dispatched()
+    head = chain(layers)[-1]
+    serve = step("serve", 200, b"Hello, Dexter!", actor=SERVICE, fields=[("content-type", "text/plain")])
+    serve_signed = serve.sign(seed("service"), 3, head)
+
+    def answer_of(layer=serve, scheme="mac", head=head, **more) -> Envelope:
+        return made("answer", scheme, layer.encode() if isinstance(layer, Layer) else layer, head, **({"sender": SERVICE} | more))
+    secret = some("x25519 secret")
+    asked = Ask(ROOT, instance, hpke.x25519(secret), T0)
+
+    def ask_of(ask=asked, **more) -> Envelope:
+        return made("ask", "signature", ask.encode(), ZERO, **({"sender": SERVICE} | more))
+    ask = ask_of()
+    ask_hash = H(ask.encode())
+
+    def keys_of(list=key_list(), ask=ask, asked=asked, head: bytes | None = None, data: bytes | None = None, **more) -> Envelope:
+        hash = H(ask.encode())
+        sealed = seal_keys(asked, hash, list, request_key, answer_key, some("ephemeral"))
+        return made("keys", "signature", sealed if data is None else data, hash if head is None else head, **more)
+
+    f.group("envelope")
+
+    def case(comment, flag, expect="valid", data=b""):
+        f.case(comment, flag, expect, input=data.encode() if isinstance(data, Envelope) else data)
+    every = [request_of(dispatched(scheme), scheme) for scheme in _SCHEMES] + [answer_of(scheme=scheme) for scheme in _SCHEMES]
+    every += [made("cancel", scheme, head, head) for scheme in _SCHEMES] + [ask, keys_of()]
+    for envelope in every:
+        case(f"{envelope.kind}, {envelope.scheme}", "Valid", data=envelope)
+    good = request_of(layers).encode()
+    case("a payload of no byte is read here", "Shape", data=good[:83])
+    for size in (0, 1, 2, 3, 18, 50, 51, 82):
+        case(f"the first {size} bytes", "Shape", "NAT-10", good[:size])
+    case("a signature cut", "Shape", "NAT-10", ask.encode()[:114])
+    case("version 1", "Unknown", "NAT-10", b"\1" + good[1:])
+    for kind in (5, 127, 255):
+        case(f"kind {kind}", "Unknown", "NAT-10", good[:1] + u(kind, 8) + good[2:])
+    for scheme, name in ((3, "plain"), (4, "local"), (5, "not known"), (255, "not known")):
+        case(f"scheme {scheme}, {name}", "Unknown", "NAT-10", good[:2] + u(scheme, 8) + good[3:])
+    for kind in ("ask", "keys"):
+        for scheme in ("none", "mac"):
+            case(f"{kind}, {scheme}", "Unknown", "NAT-10", Envelope(kind, scheme, bytes(16), SERVICE, bytes(88), bytes(32 * (scheme == "mac"))))
+    for kind in ("request", "answer", "cancel"):
+        case(f"{kind}, none, a key id", "KeyId", "NAT-10", replace(made(kind, "none", head, head), key_id=route))
+    case("answer, signature, a key id", "KeyId", "NAT-10", answer_of(scheme="signature", key_id=instance, key=seed("service")))
+    case("request, mac, key id zero", "KeyId", data=request_of(layers, key_id=bytes(16)))
+
+    f.group("bus-request")
+
+    def case(comment, flag, expect="valid", data=None, scheme="mac", mac_key=request_key):
+        data = request_of(layers) if data is None else data
+        f.case(comment, flag, expect, input=data.encode() if isinstance(data, Envelope) else data, scheme=BUS_SCHEME[scheme], macKey=mac_key if scheme == "mac" else None)
+
+    def broken(comment, changed, expect="NAT-11", flag="Layers"):
+        case(comment, flag, expect, request_of(changed))
+    for scheme in _SCHEMES:
+        case(scheme, "Valid", data=request_of(dispatched(scheme), scheme), scheme=scheme)
+    case("an unsigned read", "Valid", data=request_of(dispatched(signed=False)))
+    case("a body", "Valid", data=request_of(dispatched(args=None, body=b"x" * 40_000)))
+    case("a body of no byte", "Valid", data=request_of(dispatched(args=None, body=b"")))
+    case("a resolved name", "Valid Layers", data=request_of(dispatched(resolved=True)))
+    no_dispatch = layers[:2] + [step("admit")]
+    broken("no layer", [origin()][:0] or [origin()])
+    broken("no dispatch", layers[:2])
+    broken("two admits", no_dispatch)
+    broken("no admit", [layers[0], *dispatched()[2:]])
+    broken("a serve layer behind", layers + [step("serve", 200)])
+    broken("another step between", [*layers[:2], step("assemble"), layers[2]])
+    refused = [origin(args='["Dexter"]', signed=True), admit(403)]
+    broken("admit refused", refused + [replace(layers[2], public=public(*[(field.name, chain(refused)[-1] if field.name == "head" else field.value) for field in layers[2].public]))])
+    broken("dispatch refused", dispatched(status=503))
+    broken("dispatch by somebody else", dispatched(actor=OTHER))
+    for name in ("subject", "deadline", "head", "bus-auth"):
+        broken(f"no {name}", dispatched(fields={name: None}))
+    broken("head of another layer", dispatched(fields={"head": chain(layers)[0]}))
+    broken("bus-auth is another scheme", dispatched(fields={"bus-auth": u(0, 8)}))
+    case("a layer by another key than the sender", "Layers", "NAT-11", replace(request_of(layers), sender=OTHER).authenticate(head, request_key))
+    answer_kind = replace(request_of(layers), kind="answer").authenticate(head, request_key)
+    case("an answer's kind", "Layers", "NAT-10", answer_kind)
+    frames_of = payload(layers)
+
+    def raw(data: bytes) -> Envelope:
+        return made("request", "mac", data, head)
+    case("no byte", "Frames", "NAT-11", raw(b""))
+    case("a frame cut", "Frames", "NAT-11", raw(frames_of[:-1]))
+    case("a layer without END", "Frames", "NAT-11", raw(payload(dispatched(args=None, body=b"abc"))[:-18]))
+    case("an unknown frame of odd type", "Frames", "NAT-11", raw(frames_of + Frame(0x41, b"x").encode()))
+    case("an unknown frame of even type", "Frames", "FRM-3?", raw(frames_of + Frame(0x40, b"x").encode()))
+    case("CORE", "Frames", "FRM-5?", raw(layers[0].withhold(0, ZERO).encode() + payload(layers[1:])))
+    case("AUTH", "Frames", "NAT-11", raw(frame("auth", b"\0" + bytes(32)) + frames_of))
+    case("SEAL", "Frames", "NAT-11", raw(frames_of + seal_of(layers).encode()))
+    case("KEYS", "Frames", "FRM-5?", raw(frames_of + frame("keys", key_list().encode())))
+    case("a withheld field", "Frames", "FRM-6", raw(payload([layers[0].withhold_field(0), *layers[1:]])))
+    case("a tag changed", "BadTag", "NAT-7", replace(request_of(layers), tag=flip(request_of(layers).tag, 0)))
+    case("another key", "BadTag", "NAT-7", mac_key=answer_key)
+    case("another key id, the same tag", "BadTag", "NAT-7", replace(request_of(layers), key_id=instance))
+    case("a byte of the arguments changed", "Layers", "NAT-11", replace(request_of(layers), payload=frames_of.replace(b"Dexter", b"dexter")))
+    case("the subject changed", "BadTag", "NAT-7", replace(request_of(layers), payload=frames_of.replace(b"demo.hello", b"demo.jello")))
+    signature = request_of(dispatched("signature"), "signature")
+    case("a signature changed", "BadTag", "NAT-7", replace(signature, tag=flip(signature.tag, 3)), "signature")
+    case("another's signature", "BadTag", "NAT-7", request_of(dispatched("signature"), "signature", key=seed("other")), "signature")
+    case("signed for another use", "BadTag", "NAT-7", replace(signature, tag=sign(seed("node"), "layer", signature.tagged(chain(dispatched("signature"))[-1]))), "signature")
+    case("none, where mac is demanded", "Downgrade", "NAT-7", request_of(dispatched("none"), "none"))
+    case("mac, where signature is demanded", "Downgrade", "NAT-7", scheme="signature")
+    case("signature, where mac is demanded", "Downgrade", "NAT-7", signature)
+    forged = [replace(layers[0], signature=flip(layers[0].signature, 5)), *layers[1:]]
+    case("the origin's signature is wrong", "BadSignature", "NAT-7", request_of(forged))
+
+    f.group("bus-answer", request=payload(layers).hex())
+
+    def case(comment, flag, expect="valid", data=None, scheme="mac", mac_key=answer_key):
+        data = answer_of() if data is None else data
+        f.case(comment, flag, expect, input=data.encode(), scheme=BUS_SCHEME[scheme], macKey=mac_key if scheme == "mac" else None)
+    for scheme in _SCHEMES:
+        case(scheme, "Valid", data=answer_of(scheme=scheme), scheme=scheme)
+    case("the layer is signed, too", "Valid", data=answer_of(serve_signed))
+    case("a refusal", "Valid", data=answer_of(step("serve", 404, actor=SERVICE, fields=[("detail", "nobody of that name")])))
+    case("no body", "Valid", data=answer_of(step("serve", 204, actor=SERVICE)))
+    for status in (0, 100, 199):
+        case(f"status {status}", "Layers", "NAT-12", answer_of(step("serve", status, actor=SERVICE)))
+    case("another step", "Layers", "NAT-12", answer_of(step("commit", 200, actor=SERVICE)))
+    case("the node's key as actor", "Layers", "NAT-12", answer_of(step("serve", 200)))
+    case("an origin", "Layers", "LAY-4?", answer_of(origin()))
+    case("two layers", "Layers", "NAT-12", answer_of(serve.encode() + serve.encode()))
+    case("no layer", "Layers Frames", "NAT-12", answer_of(b""))
+    case("the request's frames before it", "Layers", "LAY-4?", answer_of(payload([*layers, serve])))
+    case("a cancel's kind", "Layers", "NAT-10", replace(answer_of(), kind="cancel").authenticate(head, answer_key))
+    case("an unknown frame", "Frames", "NAT-12", answer_of(serve.encode() + Frame(0x41, b"").encode()))
+    case("SEAL behind", "Frames", "NAT-12", answer_of(serve.encode() + seal_of([*layers, serve]).encode()))
+    case("cut within the body", "Frames", "NAT-12", answer_of(serve.encode()[:-20]))
+    case("a body withheld", "Frames", "FRM-9", answer_of(serve.withhold_body()))
+    case("a tag changed", "BadTag", "NAT-8", replace(answer_of(), tag=flip(answer_of().tag, 31)))
+    case("under the request key", "BadTag", "NAT-8", answer_of(key=request_key))
+    case("the request's tag", "BadTag", "NAT-8", replace(answer_of(), tag=request_of(layers).tag))
+    case("the same answer to another request", "OtherHead", "NAT-8", answer_of(head=chain(dispatched(signed=False))[-1]))
+    case("none, where mac is demanded", "Downgrade", "NAT-8", answer_of(scheme="none"))
+    case("mac, where signature is demanded", "Downgrade", "NAT-8", scheme="signature")
+    case("the layer is signed for another head", "BadSignature", "NAT-8", answer_of(serve.sign(seed("service"), 3, ZERO)))
+    case("the layer is signed for another place", "BadSignature", "NAT-8", answer_of(serve.sign(seed("service"), 4, head)))
+
+    f.group("bus-cancel")
+
+    def case(comment, flag, expect="valid", data=None, scheme="mac", mac_key=request_key):
+        f.case(comment, flag, expect, input=data.encode(), scheme=BUS_SCHEME[scheme], macKey=mac_key if scheme == "mac" else None)
+    for scheme in _SCHEMES:
+        case(scheme, "Valid", data=made("cancel", scheme, head, head), scheme=scheme)
+    case("31 bytes", "Shape", "NAT-10", made("cancel", "mac", head[:31], head))
+    case("33 bytes", "Shape", "NAT-10", made("cancel", "mac", head + b"\0", head))
+    case("another head than the tag's", "BadTag", "NAT-15", made("cancel", "mac", flip(head, 0), head))
+    case("under the answer key", "BadTag", "NAT-15", made("cancel", "mac", head, head, key=answer_key))
+    case("none, where mac is demanded", "Downgrade", "NAT-15", made("cancel", "none", head, head))
+
+    f.group("bus-ask")
+
+    def case(comment, flag, expect="valid", data=ask, at=T0, node=ROOT):
+        f.case(comment, flag, expect, input=data.encode(), node=node, at=at)
+    skew = LIMIT["clock-skew-max"] * 1_000_000
+    case("an ask", "Valid")
+    case("5 minutes old", "Clock", at=T0 + skew)
+    case("older", "Clock", "NAT-20", at=T0 + skew + 1)
+    case("5 minutes ahead", "Clock", at=T0 - skew)
+    case("further ahead", "Clock", "NAT-20", at=T0 - skew - 1)
+    case("another node", "OtherNode", "NAT-20", node=OTHER)
+    case("time 2^62", "Shape", "CNV-2", ask_of(replace(asked, time=1 << 62)))
+    case("a byte left over", "Shape", "NAT-10", made("ask", "signature", asked.encode() + b"\0", ZERO, SERVICE))
+    case("a byte missing", "Shape", "NAT-10", made("ask", "signature", asked.encode()[:-1], ZERO, SERVICE))
+    case("signed by another", "BadTag", "NAT-20", ask_of(key=seed("other")))
+    case("another X25519 key", "BadTag", "NAT-20", replace(ask, payload=flip(ask.payload, 50)))
+    case("another key id", "BadTag", "NAT-20", replace(ask, key_id=instance))
+
+    f.group("bus-keys", ask=ask.encode().hex(), secret=secret.hex())
+
+    def case(comment, flag, expect="valid", data=None, at=T0):
+        f.case(comment, flag, expect, input=(keys_of() if data is None else data).encode(), at=at)
+    case("keys", "Valid")
+    case("for another ask", "OtherAsk", "NAT-21", keys_of(head=H(ask_of(replace(asked, time=T0 + 1)).encode())))
+    case("for another id", "OtherAsk", "NAT-21", keys_of(key_id=instance))
+    case("another node's list", "OtherNode", "NAT-21", keys_of(key_list(root="other")))
+    case("a list whose signature is wrong", "OtherNode", "NAT-21", keys_of(replace(key_list(), number=8)))
+    case("by a key that the list does not have", "OtherNode", "NAT-21", keys_of(sender=OTHER, key=seed("other")))
+    case("by a layer key that is over", "OtherNode", "NAT-21", keys_of(sender=public_key(seed("old node")), key=seed("old node")))
+    case("by that key in its time", "Valid", data=keys_of(sender=public_key(seed("old node")), key=seed("old node")), at=T0 - 2)
+    case("by a key of another use", "OtherNode", "NAT-21", keys_of(sender=public_key(seed("log")), key=seed("log")))
+    case("a signature changed", "BadTag", "NAT-21", replace(keys_of(), tag=flip(keys_of().tag, 1)))
+    body = keys_of().payload
+    case("enc changed", "Sealed", "NAT-21", keys_of(data=flip(body, -100)))
+    case("a point of small order as enc", "Sealed", "NAT-21", keys_of(data=body[:-112] + bytes(32) + body[-80:]))
+    case("the ciphertext changed", "Sealed", "NAT-21", keys_of(data=flip(body, -40)))
+    case("its tag changed", "Sealed", "NAT-21", keys_of(data=flip(body, -1)))
+    case("sealed for another ask", "Sealed", "NAT-21", keys_of(data=seal_keys(asked, ZERO, key_list(), request_key, answer_key, some("ephemeral"))))
+    case("sealed to another key", "Sealed", "NAT-21", keys_of(asked=replace(asked, sealing_key=hpke.x25519(some("other secret")))))
+    case("a byte left over", "Shape", "NAT-10", keys_of(data=body + b"\0"))
+    case("a byte missing", "Shape", "NAT-10", keys_of(data=body[:-1]))
+    case("a list longer than may be", "Shape", "LIM-2", keys_of(data=varint(2049) + bytes(2049 + 112)))
+    case("an ask's kind", "OtherAsk", "NAT-10", replace(keys_of(), kind="ask").authenticate(ask_hash, seed("node")))
+    return f
+
+
+_SCHEMES = ("none", "mac", "signature")
+
+
 def replace_without(seal: Seal, name: str) -> Seal:
     return decode_seal(seal.name, seal.key, seal.hash, {type: item for type, item in seal.items.items() if type != ITEM[name]}, 0)
 
@@ -1925,7 +2204,7 @@ def replace_without(seal: Seal, name: str) -> Seal:
 # --- writing and checking -----------------------------------------------------------------------------------------------
 
 FILES = [make_varint, make_frame, make_field, make_leaf, make_body, make_layer, make_signature, make_chain, make_seal, make_key_list, make_receipt, make_did,
-         make_stored, make_fqmn, make_subject, make_pattern, make_process, make_message]
+         make_stored, make_fqmn, make_subject, make_pattern, make_process, make_message, make_envelope]
 
 
 def cases(data: dict) -> dict[int, tuple]:

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and a panic within a case is that case's failure"
 )]
 
+mod envelopes;
 mod frames;
 mod layers;
 mod messages;
@@ -26,6 +27,7 @@ use serde_json::{Map, Value, json};
 use cmtp_spec::CloseCode;
 
 use crate::chain::LinkError;
+use crate::envelope::{AskError, EnvelopeError, KeysError};
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::fqmn::{FqmnError, FqmnErrorKind};
 use crate::hash::{Digest, Salt};
@@ -66,6 +68,7 @@ files! {
     pattern: "pattern";
     process: "process";
     message: "message";
+    envelope: "envelope";
 }
 
 #[test]
@@ -159,6 +162,7 @@ macro_rules! stops {
 
 stops!(
     DidError,
+    EnvelopeError,
     LinkError,
     PatternError,
     ProcessError,
@@ -167,6 +171,24 @@ stops!(
     SubjectTooLong,
     std::str::Utf8Error
 );
+
+impl From<AskError> for Stop {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Malformed(error) => error.into(),
+            other => Self::invalid(&other.to_string()),
+        }
+    }
+}
+
+impl From<KeysError> for Stop {
+    fn from(error: KeysError) -> Self {
+        match error {
+            KeysError::Malformed(error) => error.into(),
+            other => Self::invalid(&other.to_string()),
+        }
+    }
+}
 
 /// The keys of a case and of its group, and which of them were taken as inputs.
 struct Case {
@@ -285,6 +307,12 @@ fn check_of(group: &str) -> fn(&Case) -> Outcome {
         "stored" => messages::stored,
         "request" => messages::request,
         "answer" => messages::answer,
+        "envelope" => envelopes::envelope,
+        "bus-request" => envelopes::request,
+        "bus-answer" => envelopes::answer,
+        "bus-cancel" => envelopes::cancel,
+        "bus-ask" => envelopes::ask,
+        "bus-keys" => envelopes::keys,
         "fqmn" => names::fqmn,
         "target" => names::target,
         "args" => names::args,
