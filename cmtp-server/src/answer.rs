@@ -19,7 +19,7 @@ use crate::node::{self, Live, Node};
 use crate::outgoing;
 use crate::refusal::Refusal;
 use crate::seal::unrecorded_receipt;
-use crate::service::Reply;
+use crate::service::{Dispatched, Reply, Served};
 
 /// The answer to one request.
 ///
@@ -138,10 +138,27 @@ impl<'a> Answering<'a> {
 
     pub(crate) fn append(&mut self, layer: Layer) -> Result<(), Fault> {
         self.state.chain.append(&layer)?;
-        let before = self.state.unrecorded.len();
-        self.state.take(&layer);
-        self.unsent.extend_from_slice(&self.state.unrecorded[before..]);
+        self.keep(&layer);
         Ok(())
+    }
+
+    /// Appends the layer of a layered service, as it is.
+    fn append_served(&mut self, Served { answer, chain }: Served) -> Result<(), Fault> {
+        let continues = chain.core().map(|core| core.prev) == Some(self.state.chain.head());
+        // It was verified to continue the dispatch layer, after which nothing was appended.
+        if !continues {
+            return Err(Fault::Internal);
+        }
+        self.state.chain = chain;
+        self.keep(answer.layer());
+        Ok(())
+    }
+
+    /// Keeps the layer that the chain took last, to be journalled and sent.
+    fn keep(&mut self, layer: &Layer) {
+        let before = self.state.unrecorded.len();
+        self.state.take(layer);
+        self.unsent.extend_from_slice(&self.state.unrecorded[before..]);
     }
 
     pub(crate) fn append_step(&mut self, step: Step) -> Result<(), Fault> {
@@ -173,8 +190,17 @@ impl<'a> Answering<'a> {
         self.append(layer)
     }
 
+    /// What a layered service gets; to be taken after the dispatch layer was appended, and before it is journalled.
+    pub(crate) fn dispatched(&self) -> Dispatched {
+        let frames = Bytes::copy_from_slice(&self.state.unrecorded);
+        Dispatched { frames, chain: self.state.chain }
+    }
+
     /// The service's answer; one that can't be a layer leaves the chain as it was.
     pub(crate) fn append_reply(&mut self, reply: Reply) -> Result<(), Fault> {
+        if let Some(served) = reply.served {
+            return self.append_served(served);
+        }
         let mut layer = self.layer(Step::SERVE)?.with_status(reply.status);
         for field in reply.fields {
             layer = match Name::default_class(&field.name) {

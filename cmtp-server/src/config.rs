@@ -8,8 +8,10 @@ use std::str::FromStr;
 use std::time::Duration;
 use std::{fmt, fs, io};
 
-use cmtp_codec::{Fqmn, FqmnError, Pattern, PatternError, SubjectError, check_subject};
-use cmtp_spec::{JournalMode, binding, limits};
+use cmtp_codec::{
+    DidError, Fqmn, FqmnError, Pattern, PatternError, PublicKey, SubjectError, check_subject,
+};
+use cmtp_spec::{BusAuth, JournalMode, binding, limits};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::Spanned;
@@ -38,6 +40,9 @@ pub struct Config {
     pub data: PathBuf,
     /// How services outside of the process are reached.
     pub bus: Bus,
+    /// Whether routes may have layered services without authentication. Never said by a file, which may be copied: the
+    /// operator asks for it at each start, by a flag.
+    pub insecure_bus: bool,
     /// Largest body that is taken from a caller or a service, bytes.
     pub body_max: u64,
     /// TCP address of `/healthz` and `/metrics`; none where they are not served.
@@ -59,6 +64,7 @@ impl Config {
             listen: (Ipv4Addr::LOCALHOST, binding::DEFAULT_PORT).into(),
             data: data.into(),
             bus: Bus::Local,
+            insecure_bus: false,
             body_max: limits::BODY_MAX,
             http: None,
             journal: JournalSettings::default(),
@@ -114,6 +120,21 @@ impl Config {
 }
 
 impl Config {
+    /// Checks what the operator has to have asked for.
+    ///
+    /// # Errors
+    /// [`ConfigError::InsecureBus`] names the route and the cure.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        // [NAT-9] Scheme `none` MUST be refused unless the operator asked for it.
+        let insecure = |route: &&RouteConfig| route.bus_auth == BusAuth::NONE;
+        match self.routes.iter().find(insecure) {
+            Some(route) if !self.insecure_bus => {
+                Err(ConfigError::InsecureBus { target: route.to_entry().target })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The configuration as a file would say it, defaults included.
     pub fn to_toml(&self) -> String {
         let names =
@@ -211,6 +232,10 @@ pub struct RouteConfig {
     pub timeout: Duration,
     /// Names of fields that pass to a plain service as headers, and back.
     pub headers: Vec<String>,
+    /// The actors that may answer, where the service is layered; empty where it is plain, or local.
+    pub actors: Vec<PublicKey>,
+    /// How requests and answers are authenticated.
+    pub bus_auth: BusAuth,
 }
 
 /// What answers.
@@ -219,7 +244,7 @@ pub struct RouteConfig {
 pub enum Destination {
     /// A service in the node's process, by its name.
     Local(String),
-    /// A plain NATS service: on this subject, or on the one that the target maps to.
+    /// A NATS service: on this subject, or on the one that the target maps to.
     Nats(Option<String>),
 }
 
@@ -253,17 +278,26 @@ impl RouteConfig {
         }
         let timeout = Duration::from_millis(timeout);
         let journal = entry.journal.as_deref().map(journal_mode).transpose()?;
-        Ok(Self { target, serves_writes, journal, to, timeout, headers: entry.headers })
+        let (actors, bus_auth) = entry.auth(&to)?;
+        let headers = entry.headers;
+        Ok(Self { target, serves_writes, journal, to, timeout, headers, actors, bus_auth })
     }
-}
 
-impl RouteConfig {
+    /// The subject that all its requests go to; none where it is made from the target.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        match &self.to {
+            Destination::Nats(subject) => subject.as_deref(),
+            Destination::Local(_) => None,
+        }
+    }
+
     fn to_entry(&self) -> RouteEntry {
         let target = self.target.to_string();
         let target = match target.split_once(':') {
             Some((opcode, rest)) if self.serves_writes => format!("{opcode}W:{rest}"),
             _ => target,
         };
+        let is_layered = !self.actors.is_empty();
         RouteEntry {
             target,
             to: match &self.to {
@@ -274,6 +308,8 @@ impl RouteConfig {
             timeout_ms: u64::try_from(self.timeout.as_millis()).ok(),
             journal: self.journal.and_then(JournalMode::name).map(str::to_owned),
             headers: self.headers.clone(),
+            actors: is_layered.then(|| self.actors.iter().map(PublicKey::to_string).collect()),
+            bus_auth: self.bus_auth.name().filter(|_| is_layered).map(str::to_owned),
         }
     }
 }
@@ -387,6 +423,50 @@ pub enum ConfigError {
     SegmentBytes {
         /// What was given.
         bytes: u64,
+    },
+    /// A route's actor.
+    #[error(
+        "route actor {actor:?}: {error}; an actor is the DID of a service, such as did:key:z6Mk…"
+    )]
+    Actor {
+        /// What was given.
+        actor: String,
+        /// What is wrong with it.
+        error: DidError,
+    },
+    /// A route that nobody may answer.
+    #[error(
+        "route target {target:?}: `actors` names nobody; name who may answer, or leave it away for a plain service"
+    )]
+    NoActors {
+        /// The pattern.
+        target: String,
+    },
+    /// Keys that only routes to layered services have.
+    #[error(
+        "route target {target:?}: {key} is for a layered service, whose route has `to = \"nats…\"`, `actors`, and no `headers`"
+    )]
+    NotLayered {
+        /// The pattern.
+        target: String,
+        /// The key that has no place.
+        key: &'static str,
+    },
+    /// A bus scheme that there is not.
+    #[error(
+        "route bus-auth {auth:?}: expected \"mac\", \"signature\" (evidence by the service's own key) or \"none\""
+    )]
+    BusAuth {
+        /// What was given.
+        auth: String,
+    },
+    /// A layered service without authentication that nobody asked for.
+    #[error(
+        "route target {target:?}: bus-auth = \"none\" lets whoever is on the bus forge callers and answers; use \"mac\", or start cmtpd serve with --insecure-bus"
+    )]
+    InsecureBus {
+        /// The pattern.
+        target: String,
     },
     /// A header that must not pass.
     #[error("route header {header:?}: names are lower case, and nats-* and cmtp-* never pass")]
@@ -532,6 +612,38 @@ struct RouteEntry {
     journal: Option<String>,
     #[serde(default)]
     headers: Vec<String>,
+    actors: Option<Vec<String>>,
+    bus_auth: Option<String>,
+}
+
+impl RouteEntry {
+    /// Who may answer, and how that is known.
+    fn auth(&self, to: &Destination) -> Result<(Vec<PublicKey>, BusAuth), ConfigError> {
+        let misplaced = |key| Err(ConfigError::NotLayered { target: self.target.clone(), key });
+        let Some(actors) = &self.actors else {
+            return match (to, &self.bus_auth) {
+                (_, Some(_)) => misplaced("bus-auth"),
+                (Destination::Local(_), None) => Ok((Vec::new(), BusAuth::LOCAL)),
+                (Destination::Nats(_), None) => Ok((Vec::new(), BusAuth::PLAIN)),
+            };
+        };
+        if matches!(to, Destination::Local(_)) || !self.headers.is_empty() {
+            return misplaced("actors");
+        }
+        if actors.is_empty() {
+            return Err(ConfigError::NoActors { target: self.target.clone() });
+        }
+        let auth = match self.bus_auth.as_deref() {
+            None | Some("mac") => BusAuth::MAC,
+            Some("signature") => BusAuth::SIGNATURE,
+            Some("none") => BusAuth::NONE,
+            Some(auth) => return Err(ConfigError::BusAuth { auth: auth.to_owned() }),
+        };
+        let actor = |text: &String| {
+            text.parse().map_err(|error| ConfigError::Actor { actor: text.clone(), error })
+        };
+        Ok((actors.iter().map(actor).collect::<Result<_, _>>()?, auth))
+    }
 }
 
 /// 64 MiB: some ten thousand exchanges, a tenth of a second to move.
@@ -578,6 +690,19 @@ mod tests {
             ),
             ("[[route]]\ntarget = \"0xS:**\"\nto = \"nats:a.*\"", 1, "a.*", ""),
             ("[[route]]\ntarget = \"0xS:**\"\nto = \"nats:a b\"", 1, "a b", ""),
+            (
+                "[[route]]\ntarget = \"0xS:**\"\nto = \"nats:a\"\nactors = [\"bob\"]",
+                1,
+                "bob",
+                "did:key",
+            ),
+            ("[[route]]\ntarget = \"0xS:**\"\nto = \"nats:a\"\nactors = []", 1, "actors", ""),
+            (
+                "[[route]]\ntarget = \"0xS:**\"\nto = \"nats:a\"\nbus-auth = \"mac\"",
+                1,
+                "bus-auth",
+                "",
+            ),
             ("[[route]]\ntarget = \"0xAW:box:*\"\nto = \"local:state\"", 1, "0xAW:box:*", "0xSW"),
             (
                 "[[route]]\ntarget = \"0xS:x\"\nto = \"nats\"\ntimeout-ms = 0",

@@ -232,6 +232,7 @@ impl Exchange<'_, '_> {
         if is_dispatched {
             self.answer.append_dispatch(&subject, time_left, service.bus_auth())?;
         }
+        let dispatched = route.service.is_layered().then(|| self.answer.dispatched());
         if let (true, Some(claimed)) = (is_dispatched, &mut claimed) {
             // [JRN-2] A node MUST NOT give a write to a bus before its intent is journalled.
             let begin = self.answer.record_intent().await?;
@@ -243,6 +244,7 @@ impl Exchange<'_, '_> {
             origin: &self.answer.origin,
             subject: &subject,
             time_left,
+            dispatched: dispatched.as_ref(),
         };
         let calling = tokio::time::timeout(time_left, service.call(&call));
         let reply = if claimed.is_some() {
@@ -273,7 +275,7 @@ impl Exchange<'_, '_> {
             return stream::serve(&mut self.answer, self.node, self.proved, admitted, segments)
                 .await;
         }
-        if let Ok(Reply { body: Some(body), .. }) = &reply {
+        if let Some(body) = reply.as_ref().ok().and_then(Reply::data) {
             // [LIM-10] Not more than `answer-memory-max` bytes of answers.
             self.share.answer.reserve(body.len()).await;
         }
@@ -321,31 +323,24 @@ impl Exchange<'_, '_> {
     ) -> Result<(), Fault> {
         let reply = match reply {
             Ok(mut reply) => {
-                let effect = reply.effect.take();
+                let (effect, refused) = (reply.effect.take(), reply.refused());
                 match self.answer.append_reply(reply) {
                     Err(Fault::Malformed(kind)) => Err(unusable(kind)),
-                    appended => Ok((appended?, effect)),
+                    appended => Ok((appended?, effect, refused)),
                 }
             }
             Err(refusal) => Err(refusal),
         };
         match reply {
-            Ok(((), effect)) => {
+            // [NAT-16] Nothing follows the service's own refusal, which says what came of the write.
+            Ok(((), _, Some(no_effect))) => self.record_refused(claimed, no_effect).await,
+            Ok(((), effect, None)) => {
                 self.answer.append_step(Step::COMMIT)?;
                 self.record_outcome(claimed, effect).await
             }
             Err(refusal) if is_dispatched => {
-                let no_effect = refusal.no_effect;
                 self.answer.refuse_dispatched(&refusal)?;
-                let flags =
-                    if no_effect { EntryFlags::NO_EFFECT } else { EntryFlags::OUTCOME_UNKNOWN };
-                let recorded = self.answer.finish(EntryType::OUTCOME, flags).await?;
-                if no_effect {
-                    claimed.had_no_effect()
-                } else {
-                    claimed.recorded(recorded)
-                }
-                self.answer.flush().await
+                self.record_refused(claimed, refusal.no_effect).await
             }
             Err(refusal) => {
                 self.answer.refuse(Step::SERVE, &refusal)?;
@@ -354,6 +349,18 @@ impl Exchange<'_, '_> {
                 self.answer.finish_refused(true).await
             }
         }
+    }
+
+    /// Journals that a write ended with a refusal after it was dispatched.
+    async fn record_refused(&mut self, claimed: Claimed, no_effect: bool) -> Result<(), Fault> {
+        let flags = if no_effect { EntryFlags::NO_EFFECT } else { EntryFlags::OUTCOME_UNKNOWN };
+        let recorded = self.answer.finish(EntryType::OUTCOME, flags).await?;
+        if no_effect {
+            claimed.had_no_effect();
+        } else {
+            claimed.recorded(recorded);
+        }
+        self.answer.flush().await
     }
 
     async fn record_outcome(

@@ -33,6 +33,8 @@ pub(crate) struct BusMetrics {
     pub(crate) late: Counter,
     /// Another reply came before it.
     pub(crate) double: Counter,
+    /// Not the answer of a service that the route pins.
+    pub(crate) refused: Counter,
 }
 
 /// The journal's part.
@@ -107,11 +109,13 @@ impl Metrics {
         registry.register_with_unit("journal_written", help, Unit::Bytes, bytes);
         let help = "Signing, writing and, in mode wal, syncing a commit";
         registry.register_with_unit("journal_commit", help, Unit::Seconds, commit_seconds);
-        let BusMetrics { late, double } = self.bus.clone();
+        let BusMetrics { late, double, refused } = self.bus.clone();
         let help = "Replies of the bus that came when nobody waited for them any more";
         registry.register("bus_late_replies", help, late);
         let help = "Replies of the bus to requests that had one already";
         registry.register("bus_double_replies", help, double);
+        let help = "Replies of the bus that were not the answer of a service that the route pins";
+        registry.register("bus_refused_replies", help, refused);
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "What runs here", version);
         let mut text = String::new();

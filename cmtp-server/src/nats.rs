@@ -1,5 +1,7 @@
 //! Services on NATS. `cmtp-spec/spec/11-nats.md`.
 
+mod keys;
+mod layered;
 mod plain;
 mod replies;
 
@@ -22,10 +24,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config;
 use crate::metrics::BusMetrics;
+use crate::nats::keys::Keys;
 use crate::nats::replies::Replies;
 use crate::node::NodeError;
+use crate::node_key::NodeKey;
 use crate::refusal::Refusal;
 
+pub(crate) use self::layered::Layered;
 pub(crate) use self::plain::Plain;
 
 /// The node's connection to NATS. Clones share it.
@@ -35,29 +40,35 @@ pub(crate) use self::plain::Plain;
 pub(crate) struct Bus {
     client: Client,
     replies: Arc<Replies>,
-    _receiving: Arc<AbortOnDropHandle<()>>,
+    keys: Arc<Keys>,
+    metrics: BusMetrics,
+    _running: Arc<[AbortOnDropHandle<()>; 2]>,
 }
 
 impl Bus {
     /// Connects, where there is a bus.
     pub(crate) async fn open(
         bus: &config::Bus,
+        key: &Arc<NodeKey>,
         metrics: BusMetrics,
     ) -> Result<Option<Self>, NodeError> {
         let config::Bus::Nats(url) = bus else { return Ok(None) };
         let failed = |source| NodeError::Bus { url: bus.to_string(), source };
         // Replies come to a prefix of this node's own, which can't be guessed and so not be listened on by chance.
         let mut nonce = [0; 16];
-        aws_lc_rs::rand::fill(&mut nonce).map_err(|_unspecified| NodeError::NoEntropy)?;
+        let no_entropy = |_unspecified| NodeError::NoEntropy;
+        aws_lc_rs::rand::fill(&mut nonce).map_err(no_entropy)?;
+        let keys = Arc::new(Keys::new(Arc::clone(key)).map_err(no_entropy)?);
         let prefix = format!("_INBOX_{}", HEXLOWER.encode(&nonce));
-        let replies = Arc::new(Replies::new(&prefix, metrics));
+        let replies = Arc::new(Replies::new(&prefix, metrics.clone()));
         let client = connect(url, &prefix, Arc::clone(&replies)).await.map_err(failed)?;
-        let received = client.subscribe(replies.subject()).await;
-        let received =
-            received.map_err(|source| NodeError::Inbox { url: bus.to_string(), source })?;
+        let unsubscribed = |source| NodeError::Inbox { url: bus.to_string(), source };
+        let received = client.subscribe(replies.subject()).await.map_err(unsubscribed)?;
+        let asks = client.subscribe(keys.subject()).await.map_err(unsubscribed)?;
         let receiving = tokio::spawn(receive(received, Arc::clone(&replies)));
-        let receiving = Arc::new(AbortOnDropHandle::new(receiving));
-        Ok(Some(Self { client, replies, _receiving: receiving }))
+        let giving = tokio::spawn(keys::give(Arc::clone(&keys), client.clone(), asks));
+        let running = Arc::new([receiving, giving].map(AbortOnDropHandle::new));
+        Ok(Some(Self { client, replies, keys, metrics, _running: running }))
     }
 
     /// Publishes a request, and waits for its reply without an end: that is the caller's to set.
@@ -203,6 +214,9 @@ fn unavailable(detail: &str) -> Refusal {
     Refusal::new(Status::UNAVAILABLE, detail).after(RETRY_AFTER)
 }
 
+/// NATS micro: a refusal's status, and its text.
+const ERROR_CODE: &str = "Nats-Service-Error-Code";
+const ERROR_TEXT: &str = "Nats-Service-Error";
 const LOST: &str = "the bus was lost while the service had the request";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A server that went away without a word is known after three of them, before `service-deadline` passed.

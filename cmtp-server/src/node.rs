@@ -8,7 +8,7 @@ use cmtp_spec::JournalMode;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::journal::{Journal, JournalConfig, JournalError, JournalOpenError, JournalReport};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -84,7 +84,7 @@ impl Node {
         let (journal, report, unfinished) =
             Journal::open(&journal, Arc::clone(&key), |commit| rebuilt.take(commit))?;
         let Rebuilt { state, writes, notes, .. } = rebuilt;
-        let bus = Bus::open(&config.bus, metrics.bus.clone()).await?;
+        let bus = Bus::open(&config.bus, &key, metrics.bus.clone()).await?;
         let node = Self {
             live: RwLock::new(Arc::new(Live::new(config, &state, bus.as_ref(), &services)?)),
             state,
@@ -213,6 +213,7 @@ impl Live {
         bus: Option<&Bus>,
         services: &Services,
     ) -> Result<Self, NodeError> {
+        config.check()?;
         Ok(Self {
             names: Names::new(config.names.clone()),
             routes: Routes::open(config, state, bus, services)?,
@@ -279,6 +280,9 @@ pub enum NodeError {
         /// The route's target.
         target: String,
     },
+    /// What the file says can't be in force.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// A route to a service that there is not.
     #[error(
         "a route leads to local:{name}, and there is no such service in this node: there are {known}"

@@ -34,6 +34,7 @@ pub(crate) enum Handler {
     Own(Arc<dyn Service>),
     State(State),
     Plain(Arc<nats::Plain>),
+    Layered(Arc<nats::Layered>),
 }
 
 impl Handler {
@@ -45,12 +46,17 @@ impl Handler {
         }
     }
 
+    pub(crate) const fn is_layered(&self) -> bool {
+        matches!(self, Self::Layered(_))
+    }
+
     pub(crate) fn service(&self) -> &dyn Service {
         match self {
             Self::Local(service) => *service,
             Self::Own(service) => service.as_ref(),
             Self::State(state) => state,
             Self::Plain(plain) => plain.as_ref(),
+            Self::Layered(layered) => layered.as_ref(),
         }
     }
 }
@@ -105,8 +111,14 @@ impl Route {
             Destination::Nats(subject) => {
                 let bus =
                     bus.ok_or_else(|| NodeError::NoBus { target: route.target.to_string() })?;
-                let plain = nats::Plain::new(bus.clone(), route.headers.clone(), config.body_max);
-                (Handler::Plain(Arc::new(plain)), subject.clone())
+                let (bus, body_max) = (bus.clone(), config.body_max);
+                let handler = if route.actors.is_empty() {
+                    let headers = route.headers.clone();
+                    Handler::Plain(Arc::new(nats::Plain::new(bus, headers, body_max)))
+                } else {
+                    Handler::Layered(Arc::new(nats::Layered::new(bus, route, body_max)))
+                };
+                (handler, subject.clone())
             }
         };
         Ok(Self {

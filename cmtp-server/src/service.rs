@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cmtp_codec::{Field, Fqmn, Layer, PublicKey};
+use cmtp_codec::{BusAnswer, Chain, Field, Fqmn, Layer, PublicKey, Verified};
 pub use cmtp_spec::BusAuth;
 use cmtp_spec::{FieldIndex, Status};
 pub use futures::future::BoxFuture;
@@ -42,6 +42,17 @@ pub struct Call<'a> {
     pub subject: &'a str,
     /// Time left to answer.
     pub time_left: Duration,
+    /// What a layered service gets; nothing for others.
+    pub dispatched: Option<&'a Dispatched>,
+}
+
+/// A request up to its dispatch layer.
+#[derive(Debug)]
+pub struct Dispatched {
+    /// The frames of all layers.
+    pub frames: Bytes,
+    /// Their chain, which the service's layer continues.
+    pub chain: Chain,
 }
 
 impl Call<'_> {
@@ -63,6 +74,16 @@ pub struct Reply {
     pub effect: Option<Effect>,
     /// What follows the body, as it comes: the answer is streamed then.
     pub segments: Option<Segments>,
+    /// The service's own layer, in place of all of these.
+    pub served: Option<Served>,
+}
+
+/// The layer of a layered service: it continues its request, and comes from an actor that the route pins.
+#[derive(Debug)]
+pub struct Served {
+    pub(crate) answer: Verified<BusAnswer>,
+    /// With the layer.
+    pub(crate) chain: Chain,
 }
 
 /// Bytes of a streamed answer as they come; an error breaks the stream off. Dropping it tells the service.
@@ -87,7 +108,25 @@ impl Effect {
 impl Reply {
     /// No field and no body.
     pub const fn empty(status: Status) -> Self {
-        Self { status, fields: Vec::new(), body: None, effect: None, segments: None }
+        Self { status, fields: Vec::new(), body: None, effect: None, segments: None, served: None }
+    }
+
+    /// The layer of a layered service; its status, fields and body are in it.
+    pub(crate) fn served(answer: Verified<BusAnswer>, chain: Chain) -> Self {
+        let served = Served { answer, chain };
+        Self { served: Some(served), ..Self::empty(Status::NONE) }
+    }
+
+    /// Where a service refuses by its own layer: whether that says that a write had no effect.
+    pub(crate) fn refused(&self) -> Option<bool> {
+        let layer = self.served.as_ref()?.answer.layer();
+        layer.refuses().then(|| layer.value(FieldIndex::NO_EFFECT).is_some())
+    }
+
+    /// The body, whoever made the layer.
+    pub(crate) fn data(&self) -> Option<&Bytes> {
+        let served = self.served.as_ref().and_then(|served| served.answer.layer().data());
+        served.or(self.body.as_ref())
     }
 
     /// Status 200 with a body of this type.

@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::config::is_passable;
-use crate::nats::Bus;
+use crate::nats::{Bus, ERROR_CODE, ERROR_TEXT};
 use crate::refusal::Refusal;
 use crate::service::{Call, Reply, Service};
 
@@ -108,6 +108,3 @@ impl Service for Plain {
 fn header_text(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value).ok().filter(|text| !text.contains(['\r', '\n', '\0']))
 }
-
-const ERROR_CODE: &str = "Nats-Service-Error-Code";
-const ERROR_TEXT: &str = "Nats-Service-Error";

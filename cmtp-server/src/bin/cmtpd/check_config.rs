@@ -19,6 +19,9 @@ use serde_json::json;
 pub(crate) struct CheckConfig {
     /// The file.
     file: PathBuf,
+    /// Take routes with bus-auth = "none", as `cmtpd serve --insecure-bus` does.
+    #[arg(long)]
+    insecure_bus: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -26,8 +29,13 @@ pub(crate) struct CheckConfig {
 
 impl CheckConfig {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let config = Config::from_file(&self.file)?;
-        check_routes(&config).with_context(|| self.file.display().to_string())?;
+        let mut config = Config::from_file(&self.file)?;
+        config.insecure_bus = self.insecure_bus;
+        config
+            .check()
+            .map_err(anyhow::Error::from)
+            .and_then(|()| Ok(check_routes(&config)?))
+            .with_context(|| self.file.display().to_string())?;
         if self.json {
             let effective: serde_json::Value = toml::from_str(&config.to_toml())?;
             println!("{}", json!({ "good": true, "effective": effective }));

@@ -43,6 +43,9 @@ pub(crate) struct Serve {
     /// Where services outside of the process are reached: local (none) or nats=URL [default: local]
     #[arg(long, value_name = "BUS")]
     bus: Option<String>,
+    /// Take routes with bus-auth = "none": whoever is on the bus can forge their callers and answers.
+    #[arg(long)]
+    insecure_bus: bool,
     /// TCP address of /healthz and /metrics, such as 127.0.0.1:9433 [default: not served]
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
@@ -88,6 +91,7 @@ impl Serve {
         if let Some(bus) = &self.bus {
             config.bus = bus.parse::<Bus>().context("--bus")?;
         }
+        config.insecure_bus = self.insecure_bus;
         Ok(config)
     }
 }
@@ -229,6 +233,12 @@ The configuration file (TOML) may hold any of these; flags win over it:
   timeout-ms = 5000
   headers = [\"content-type\"]           # fields that pass as NATS headers, both ways
   journal = \"async\"                     # how its exchanges are journalled, if not as above
+
+  [[route]]
+  target = \"0xS:hello\"
+  to = \"nats:demo.hello\"
+  actors = [\"did:key:z6Mk…\"]           # a layered service: who may answer, by their keys
+  bus-auth = \"mac\"                      # or \"signature\"; \"none\" needs --insecure-bus
 
 A target that is spelled with a write opcode, such as 0xSW:orders:*, is a route for writes, any other one for reads.
 0xS:echo, 0xS:time, 0xS:time:ticks and State (0xS:ADDRESS:KEY, 0xSW:ADDRESS:KEY) are always there.
