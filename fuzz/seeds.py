@@ -114,7 +114,14 @@ def stored() -> Iterator[Seed]:
             yield name, MAGIC + bytes.fromhex(case["origin"] + case["input"])
 
 
-TARGETS = {target.__name__: target for target in (message, round_trip, chain, answer, fqmn, stored)}
+def envelope() -> Iterator[Seed]:
+    for name, _, case in cases("envelope"):
+        data = bytes.fromhex(case["input"])
+        # Two bytes say what is changed.
+        yield name, hashlib.sha256(data).digest()[:2] + data
+
+
+TARGETS = {target.__name__: target for target in (message, round_trip, chain, answer, fqmn, stored, envelope)}
 
 
 def main() -> int:

@@ -3,12 +3,13 @@
 //! Nothing here looks for inputs: `fuzz_targets/` hands them over from libFuzzer, and `tests/tests/fuzz_replay.rs`,
 //! on stable, from the seeds of `seeds.py` and the files of `regressions/`.
 //!
-//! Start from [`message`] (bytes of a stream), [`answer`] (a whole exchange) or [`stored`] (bytes of a file); [`chain`] makes
+//! Start from [`message`] (bytes of a stream), [`answer`] (a whole exchange), [`stored`] (bytes of a file) or [`envelope`] (bytes from a bus); [`chain`] makes
 //! messages itself.
 #![forbid(unsafe_code)]
 
 mod answer;
 mod chain;
+mod envelope;
 mod fqmn;
 mod message;
 mod node;
@@ -17,6 +18,7 @@ mod stored;
 
 pub use crate::answer::answer;
 pub use crate::chain::chain;
+pub use crate::envelope::envelope;
 pub use crate::fqmn::fqmn;
 pub use crate::message::message;
 pub use crate::round_trip::round_trip;

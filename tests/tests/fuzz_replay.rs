@@ -36,6 +36,11 @@ fn stored() {
     replay("stored", cmtp_fuzz::stored, 120);
 }
 
+#[test]
+fn envelope() {
+    replay("envelope", cmtp_fuzz::envelope, 120);
+}
+
 /// Runs `body` on every input of `target`; fewer than `least` seeds are an error of their own.
 fn replay(target: &str, body: fn(&[u8]), least: usize) {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
