@@ -12,14 +12,13 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::header::HeaderMap;
 use async_nats::{
-    Client, ConnectOptions, Event, Message, PublishErrorKind, ServerAddr, StatusCode, Subscriber,
+    Client, ConnectOptions, Event, Message, PublishErrorKind, StatusCode, Subscriber,
 };
 pub(crate) use async_nats::{ConnectError, SubscribeError};
 use bytes::Bytes;
+use cmtp_client::bus;
 use cmtp_spec::Status;
-use data_encoding::HEXLOWER;
 use futures::StreamExt;
-use percent_encoding::percent_decode_str;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config;
@@ -48,21 +47,19 @@ pub(crate) struct Bus {
 impl Bus {
     /// Connects, where there is a bus.
     pub(crate) async fn open(
-        bus: &config::Bus,
+        configured: &config::Bus,
         key: &Arc<NodeKey>,
         metrics: BusMetrics,
     ) -> Result<Option<Self>, NodeError> {
-        let config::Bus::Nats(url) = bus else { return Ok(None) };
-        let failed = |source| NodeError::Bus { url: bus.to_string(), source };
-        // Replies come to a prefix of this node's own, which can't be guessed and so not be listened on by chance.
-        let mut nonce = [0; 16];
-        let no_entropy = |_unspecified| NodeError::NoEntropy;
-        aws_lc_rs::rand::fill(&mut nonce).map_err(no_entropy)?;
-        let keys = Arc::new(Keys::new(Arc::clone(key)).map_err(no_entropy)?);
-        let prefix = format!("_INBOX_{}", HEXLOWER.encode(&nonce));
+        let config::Bus::Nats(url) = configured else { return Ok(None) };
+        let failed = |source| NodeError::Bus { url: configured.to_string(), source };
+        let keys = Keys::new(Arc::clone(key)).map_err(|_unspecified| NodeError::NoEntropy)?;
+        let keys = Arc::new(keys);
+        let prefix = bus::inbox_prefix();
         let replies = Arc::new(Replies::new(&prefix, metrics.clone()));
-        let client = connect(url, &prefix, Arc::clone(&replies)).await.map_err(failed)?;
-        let unsubscribed = |source| NodeError::Inbox { url: bus.to_string(), source };
+        let options = options(&prefix, Arc::clone(&replies));
+        let client = bus::connect_with(url, options).await.map_err(failed)?;
+        let unsubscribed = |source| NodeError::Inbox { url: configured.to_string(), source };
         let received = client.subscribe(replies.subject()).await.map_err(unsubscribed)?;
         let asks = client.subscribe(keys.subject()).await.map_err(unsubscribed)?;
         let receiving = tokio::spawn(receive(received, Arc::clone(&replies)));
@@ -167,42 +164,20 @@ async fn receive(mut received: Subscriber, replies: Arc<Replies>) {
     }
 }
 
-async fn connect(url: &str, prefix: &str, replies: Arc<Replies>) -> Result<Client, ConnectError> {
-    let options = ConnectOptions::new()
+/// The client tells `replies` when the bus is lost.
+fn options(prefix: &str, replies: Arc<Replies>) -> ConnectOptions {
+    ConnectOptions::new()
         .name("cmtpd")
         .custom_inbox_prefix(prefix)
         .subscription_capacity(REPLIES_MAX)
         .ping_interval(PING_INTERVAL)
-        .connection_timeout(CONNECT_TIMEOUT)
         .event_callback(move |event| {
             // What was asked on a connection that is gone has no reply to come.
             if event == Event::Disconnected {
                 replies.lose();
             }
             async {}
-        });
-    match url.parse::<ServerAddr>() {
-        Ok(address) => {
-            let (options, address) = with_credentials(options, address);
-            options.connect(address).await
-        }
-        // The library says what is wrong with it.
-        Err(_no_address) => options.connect(url).await,
-    }
-}
-
-/// Takes user information out of the URL, which the library logs and does not use: `user:password`, or a token alone.
-fn with_credentials(options: ConnectOptions, address: ServerAddr) -> (ConnectOptions, ServerAddr) {
-    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let options = match (address.username().map(decoded), address.password().map(decoded)) {
-        (Some(user), Some(password)) => options.user_and_password(user, password),
-        (Some(token), None) => options.token(token),
-        (None, _) => options,
-    };
-    let mut url = address.clone().into_inner();
-    // A URL that can't lose its user information can't have any.
-    let _cleared = url.set_username("").and_then(|()| url.set_password(None));
-    (options, ServerAddr::from_url(url).unwrap_or(address))
+        })
 }
 
 /// A service that did not answer in time.
@@ -218,7 +193,6 @@ fn unavailable(detail: &str) -> Refusal {
 const ERROR_CODE: &str = "Nats-Service-Error-Code";
 const ERROR_TEXT: &str = "Nats-Service-Error";
 const LOST: &str = "the bus was lost while the service had the request";
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A server that went away without a word is known after three of them, before `service-deadline` passed.
 const PING_INTERVAL: Duration = Duration::from_secs(8);
 /// Messages that a subscription may have unread before the next is lost: 16 for each request that can be waiting, so that
