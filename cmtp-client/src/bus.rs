@@ -1,4 +1,4 @@
-//! The bus behind nodes: how it is reached. `cmtp-spec/spec/11-nats.md`.
+//! The bus behind nodes: how it is reached, and how keys travel over it. `cmtp-spec/spec/11-nats.md`.
 
 use std::time::Duration;
 
@@ -6,6 +6,10 @@ use async_nats::{Client, ConnectError, ConnectOptions, ServerAddr};
 use aws_lc_rs::rand;
 use data_encoding::HEXLOWER;
 use percent_encoding::percent_decode_str;
+
+pub use sealing::{OpenedKeys, SealError, SealingKey, seal_keys};
+
+mod sealing;
 
 /// Connects to a NATS server; `url` may hold `user:password@` or `token@`, and `name` is what the server's operator sees.
 ///
