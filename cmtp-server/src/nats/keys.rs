@@ -7,13 +7,10 @@ use async_nats::header::HeaderMap;
 use async_nats::{Client, Message, Subscriber};
 use aws_lc_rs::hmac;
 use bytes::Bytes;
-use cmtp_codec::{
-    Ask, Asked, Digest, Envelope, KeyId, KeyList, MacKey, PublicKey, SealedKeys, Verified,
-};
+use cmtp_client::bus::{OpenedKeys, SealError, seal_keys};
+use cmtp_codec::{Ask, Asked, Digest, Envelope, KeyId, KeyList, MacKey, PublicKey, Verified};
 use cmtp_spec::{Status, binding};
 use futures::StreamExt;
-use rustls::crypto::aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_CHACHA20_POLY1305;
-use rustls::crypto::hpke::{Hpke, HpkePublicKey};
 
 use crate::config::RouteConfig;
 use crate::nats::{ERROR_CODE, ERROR_TEXT};
@@ -138,24 +135,11 @@ impl Keys {
         self.seal(&asked, &keys).map_err(|error| Denied::new(Status::BAD_REQUEST, error))
     }
 
-    fn seal(&self, asked: &Verified<Asked>, keys: &RouteKeys) -> Result<Bytes, rustls::Error> {
-        let answer = self.answer_bytes(&asked.actor, asked.ask.instance);
-        let both = [keys.request_bytes, answer].concat();
-        let sealing_key = HpkePublicKey(asked.ask.sealing_key.to_vec());
-        let info = binding::BUS_KEYS_INFO.as_bytes();
-        let (encapsulated, sealed) = DH_KEM_X25519_HKDF_SHA256_CHACHA20_POLY1305.seal(
-            info,
-            &asked.hash.0,
-            &both,
-            &sealing_key,
-        )?;
-        let other_length = |_length| rustls::Error::General("HPKE of other lengths".to_owned());
-        let keys = SealedKeys {
-            list: self.list.clone(),
-            encapsulated: encapsulated.0.try_into().map_err(|_| other_length(()))?,
-            sealed: sealed.try_into().map_err(|_| other_length(()))?,
-        };
-        Ok(keys.sign(asked, self.node.layer_key()).to_bytes())
+    fn seal(&self, asked: &Verified<Asked>, keys: &RouteKeys) -> Result<Bytes, SealError> {
+        let answer_key = self.answer_bytes(&asked.actor, asked.ask.instance);
+        let keys = OpenedKeys { request_key: keys.request_bytes, answer_key };
+        let sealed = seal_keys(asked, self.list.clone(), &keys)?;
+        Ok(sealed.sign(asked, self.node.layer_key()).to_bytes())
     }
 }
 
