@@ -29,6 +29,8 @@
 //! # }
 //! ```
 //!
+//! The other side of a node: [`service`] answers what a node sends over a bus.
+//!
 //! What is kept can be judged later and offline: [`tree`] and [`json`] show a message, whoever stands for which part of it.
 
 mod answer;
@@ -56,6 +58,7 @@ mod pending;
 mod render;
 mod request;
 mod salvage;
+pub mod service;
 mod stream_type;
 mod streaming;
 #[cfg(test)]
