@@ -11,6 +11,7 @@ mod inspect;
 mod manual;
 mod receipts;
 mod refusal;
+mod services;
 mod terminal;
 mod verify;
 
@@ -44,6 +45,7 @@ enum Command {
     Call(Box<call::Call>),
     Inspect(inspect::Inspect),
     Verify(verify::Verify),
+    Services(services::Services),
     Bench(Box<bench::Bench>),
     Man(manual::Manual),
     Completions(manual::Completions),
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         Command::Call(call) => call.run(color),
         Command::Id(id) => id.run(),
         Command::Inspect(inspect) => inspect.run(color),
+        Command::Services(services) => services.run(),
         Command::Verify(verify) => verify.run(color),
         Command::Man(manual) => manual.run(Cmtp::command()),
         Command::Completions(completions) => completions.run(Cmtp::command()),
