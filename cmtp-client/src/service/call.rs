@@ -1,5 +1,6 @@
 //! What a handler gets, and what it gives back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use crate::clock;
 /// An admitted request: who asks for what. It was verified before the handler saw it.
 #[derive(Debug)]
 pub struct Call {
-    request: Verified<BusRequest>,
+    request: Arc<Verified<BusRequest>>,
     target: Fqmn,
     is_write: bool,
     cancelled: CancellationToken,
@@ -21,7 +22,7 @@ pub struct Call {
 
 impl Call {
     pub(crate) fn new(
-        request: Verified<BusRequest>,
+        request: Arc<Verified<BusRequest>>,
         cancelled: CancellationToken,
     ) -> Result<Self, FqmnError> {
         let target = Fqmn::parse_target(request.target())?;
@@ -76,7 +77,7 @@ impl Call {
     }
 
     /// All that the node sent, to keep as evidence or to look at what it added.
-    pub const fn request(&self) -> &Verified<BusRequest> {
+    pub fn request(&self) -> &Verified<BusRequest> {
         &self.request
     }
 

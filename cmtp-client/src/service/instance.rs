@@ -59,7 +59,7 @@ struct Started {
 
 /// A request that was verified, on its way to be answered.
 struct Taken {
-    request: Verified<BusRequest>,
+    request: Arc<Verified<BusRequest>>,
     scheme: BusAuth,
     keys: Option<Arc<RouteKeys>>,
     incoming: async_nats::service::Request,
@@ -187,7 +187,7 @@ impl Instance {
             Seen::NoRoom => Err(Rejection::NoRoom),
         });
         let taken = match verified {
-            Ok(request) => Taken { request, scheme, keys, incoming },
+            Ok(request) => Taken { request: Arc::new(request), scheme, keys, incoming },
             Err(rejection) => return self.reject(&incoming, rejection).await,
         };
         match self.slots.clone().try_acquire_owned() {
