@@ -3,7 +3,7 @@
 use cmtp_spec::{EntryFlags, FieldIndex, Status};
 use futures::StreamExt;
 
-use crate::scene::{Scene, has, listen};
+use crate::scene::{Scene, has, listen, settled};
 
 const ROUTES: &str = "
     [[route]]
@@ -30,7 +30,7 @@ async fn a_server_that_dies_takes_no_request_with_it() {
     })
     .await;
     let mut held = client.subscribe("held").await.unwrap();
-    client.flush().await.unwrap();
+    settled(&client).await;
     // A read and a write are with the service when the server dies.
     let read = scene.caller.write(&scene.connection, "0xS:held", "read");
     let write = scene.caller.write(&scene.connection, "0xSW:held", "write");

@@ -2,6 +2,7 @@
 //! the server fails.
 
 mod broker;
+mod layered;
 mod plain;
 mod replies;
 mod scene;
