@@ -3,7 +3,8 @@
 use cmtp_spec::{EntryFlags, FieldIndex, Status};
 use futures::StreamExt;
 
-use crate::scene::{Scene, has, listen, settled};
+use crate::scene::{Scene, has, listen, route, settled};
+use crate::traffic::{Process, Told, Traffic};
 
 const ROUTES: &str = "
     [[route]]
@@ -64,3 +65,30 @@ async fn a_server_that_dies_takes_no_request_with_it() {
         |entry: &&serde_json::Value| entry["flags"] == u64::from(EntryFlags::OUTCOME_UNKNOWN.0);
     assert_eq!(entries.iter().filter(unknown).count(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_again_and_again_costs_no_answer() {
+    // [NAT-5] [NAT-18] [JRN-2]
+    let mut scene = Scene::new("", &route("hello", "hello", "timeout-ms = 2000")).await;
+    let _instances = [(); 2].map(|()| Process::start(&scene, "hello"));
+    let traffic = Traffic::begin(&scene, "hello", 8);
+    for _ in 0..RESTARTS {
+        traffic.served(50).await;
+        scene.server.kill();
+        traffic.refused(8).await;
+        tokio::task::block_in_place(|| scene.server.restart());
+    }
+    traffic.served(50).await;
+    let told = traffic.end(&scene).await;
+    let named = |told: &&Told| match told.status {
+        Status::OK | Status::UNAVAILABLE | Status::DEADLINE_EXCEEDED => true,
+        // A write that a service may have had when the server died.
+        Status::BAD_SERVICE_ANSWER => told.is_write,
+        _ => false,
+    };
+    let other: Vec<_> = told.iter().filter(|told| !named(told)).collect();
+    assert!(other.is_empty(), "{other:?}");
+    assert_eq!(scene.call("0xS:echo", "x").await.status(), Status::OK);
+}
+
+const RESTARTS: usize = 10;

@@ -2,7 +2,9 @@
 //! the server fails.
 
 mod broker;
+mod instances;
 mod layered;
 mod plain;
 mod replies;
 mod scene;
+mod traffic;
