@@ -35,6 +35,8 @@ pub(crate) struct BusMetrics {
     pub(crate) double: Counter,
     /// Not the answer of a service that the route pins.
     pub(crate) refused: Counter,
+    /// By nobody that a route pins, or not as it must be.
+    pub(crate) refused_asks: Counter,
 }
 
 /// The journal's part.
@@ -109,13 +111,15 @@ impl Metrics {
         registry.register_with_unit("journal_written", help, Unit::Bytes, bytes);
         let help = "Signing, writing and, in mode wal, syncing a commit";
         registry.register_with_unit("journal_commit", help, Unit::Seconds, commit_seconds);
-        let BusMetrics { late, double, refused } = self.bus.clone();
+        let BusMetrics { late, double, refused, refused_asks } = self.bus.clone();
         let help = "Replies of the bus that came when nobody waited for them any more";
         registry.register("bus_late_replies", help, late);
         let help = "Replies of the bus to requests that had one already";
         registry.register("bus_double_replies", help, double);
         let help = "Replies of the bus that were not the answer of a service that the route pins";
         registry.register("bus_refused_replies", help, refused);
+        let help = "Asks for the keys of a layered route that were refused";
+        registry.register("bus_refused_asks", help, refused_asks);
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "What runs here", version);
         let mut text = String::new();

@@ -63,7 +63,12 @@ impl Bus {
         let received = client.subscribe(replies.subject()).await.map_err(unsubscribed)?;
         let asks = client.subscribe(keys.subject()).await.map_err(unsubscribed)?;
         let receiving = tokio::spawn(receive(received, Arc::clone(&replies)));
-        let giving = tokio::spawn(keys::give(Arc::clone(&keys), client.clone(), asks));
+        let giving = tokio::spawn(keys::give(
+            Arc::clone(&keys),
+            client.clone(),
+            asks,
+            metrics.refused_asks.clone(),
+        ));
         let running = Arc::new([receiving, giving].map(AbortOnDropHandle::new));
         Ok(Some(Self { client, replies, keys, metrics, _running: running }))
     }

@@ -11,6 +11,7 @@ use cmtp_client::bus::{OpenedKeys, SealError, seal_keys};
 use cmtp_codec::{Ask, Asked, Digest, Envelope, KeyId, KeyList, MacKey, PublicKey, Verified};
 use cmtp_spec::{Status, binding};
 use futures::StreamExt;
+use prometheus_client::metrics::counter::Counter;
 
 use crate::config::RouteConfig;
 use crate::nats::{ERROR_CODE, ERROR_TEXT};
@@ -170,13 +171,15 @@ impl Denied {
 }
 
 /// Answers asks until the bus is closed, one after the other: a flood of them costs one core at most.
-pub(super) async fn give(keys: Arc<Keys>, client: Client, mut asks: Subscriber) {
+pub(super) async fn give(keys: Arc<Keys>, client: Client, mut asks: Subscriber, refused: Counter) {
     while let Some(Message { payload, reply, .. }) = asks.next().await {
         let Some(reply) = reply else { continue };
         let published = match keys.answer(payload) {
             Ok(answer) => client.publish(reply, answer).await,
             Err(Denied { status, text }) => {
-                tracing::warn!(status = status.0, text, "an ask for bus keys was refused");
+                // Whoever is on the bus can cause it, so it is counted and not told each time.
+                tracing::debug!(status = status.0, text, "an ask for bus keys was refused");
+                refused.inc();
                 let mut headers = HeaderMap::new();
                 headers.insert(ERROR_CODE, status.0.to_string());
                 headers.insert(ERROR_TEXT, text);

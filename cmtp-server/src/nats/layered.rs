@@ -92,7 +92,8 @@ impl Layered {
 
     fn bad(&self, bad: &Bad) -> Refusal {
         self.bus.metrics.refused.inc();
-        tracing::warn!(%bad, key_id = %self.keys.id, "an answer on the bus was refused");
+        // Whoever is on the bus can cause it, so it is counted and not told each time.
+        tracing::debug!(%bad, key_id = %self.keys.id, "an answer on the bus was refused");
         Refusal::new(Status::BAD_SERVICE_ANSWER, bad.to_string())
     }
 }

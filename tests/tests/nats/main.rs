@@ -2,7 +2,9 @@
 //! the server fails.
 
 mod broker;
+mod forgery;
 mod instances;
+mod keys;
 mod layered;
 mod plain;
 mod replies;
