@@ -441,6 +441,8 @@ pub mod limits {
     pub const SERVICE_HEADS_MAX: u64 = 2_097_152;
     /// Requests of an instance that wait for keys: what comes within 10 ms at 100,000 a second, in requests.
     pub const SERVICE_WAITING_MAX: u64 = 1_024;
+    /// Of those requests: four of the largest bodies; nobody has vouched for them yet, in bytes.
+    pub const SERVICE_WAITING_BYTES: u64 = 67_108_864;
     /// Keys of routes that an instance keeps; the one that was got first is forgotten first, in keys.
     pub const SERVICE_KEYS_MAX: u64 = 1_024;
     /// Asks for keys by one instance to one node: a forger can name ids that nobody has, in asks/second.

@@ -149,6 +149,11 @@ async fn what_is_not_authenticated_is_not_acted_on() {
             "504",
             Rejection::Late,
         ),
+        (
+            node.request(Wanted { age: Duration::from_secs(301), ..wanted }).envelope,
+            "401",
+            Rejection::Clock,
+        ),
         (node.cancel(wanted, &good.chain), "400", Rejection::Malformed),
     ];
     for (envelope, code, rejection) in table {

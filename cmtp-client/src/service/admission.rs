@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use cmtp_codec::{BusRequest, Envelope, Proof, PublicKey, Unverified, Verified};
-use cmtp_spec::{BusAuth, KeyUse};
+use cmtp_spec::{BusAuth, KeyUse, limits};
 
 use super::keyring::RouteKeys;
 use super::rejection::Rejection;
@@ -52,11 +52,15 @@ impl Readable {
         now: u64,
     ) -> Result<Verified<BusRequest>, Rejection> {
         let request = self.request.untrusted();
+        // [NAT-7] … the dispatch layer's time is at most `clock-skew-max` from its clock, …
+        if now.abs_diff(request.dispatch().time) > CLOCK_SKEW_MAX {
+            return Err(Rejection::Clock);
+        }
         let proof = match (self.scheme, keys) {
             (BusAuth::NONE, _) => Proof::NoneWanted,
             (_, None) => return Err(Rejection::NoKeys),
             (scheme, Some(keys)) => {
-                // [NAT-7] … the sender is a layer key by that node's key list at the time of the dispatch layer, …
+                // [NAT-7] … the sender is a layer key by that node's key list at that time, …
                 let sender = request.envelope().sender;
                 if !keys.list.allows(KeyUse::LAYER, &sender, request.dispatch().time) {
                     return Err(Rejection::OtherSender);
@@ -80,3 +84,6 @@ impl Readable {
         Ok(request)
     }
 }
+
+/// Microseconds.
+const CLOCK_SKEW_MAX: u64 = limits::CLOCK_SKEW_MAX * 1_000_000;

@@ -37,8 +37,7 @@ pub(crate) struct Instance {
     /// One for each request in progress.
     slots: Arc<Semaphore>,
     slots_max: usize,
-    /// One for each request that waits for keys.
-    waiting: Arc<Semaphore>,
+    waiting: Waiting,
     running: Mutex<HashMap<Digest, Started>>,
     counters: Counters,
     /// No cancel is listened for any more.
@@ -83,7 +82,7 @@ impl Instance {
             heads: Mutex::new(Heads::new(HEADS_MAX)),
             slots: Arc::new(Semaphore::new(service.in_flight)),
             slots_max: service.in_flight,
-            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            waiting: Waiting::default(),
             running: Mutex::default(),
             counters: Counters::default(),
             draining: stopped.child_token(),
@@ -133,9 +132,8 @@ impl Instance {
                 self.clone().take(readable, keys, incoming, &handler, &tasks).await;
                 continue;
             }
-            // [NAT-22] It MUST refuse (503) requests beyond `service-waiting-max` that wait for keys.
-            match self.waiting.clone().try_acquire_owned() {
-                Ok(permit) => {
+            match self.waiting.enter(incoming.message.payload.len()) {
+                Some(permit) => {
                     let waits = self.clone().wait(
                         readable,
                         incoming,
@@ -145,7 +143,7 @@ impl Instance {
                     );
                     tasks.spawn(waits);
                 }
-                Err(_full) => self.reject(&incoming, Rejection::NoRoom).await,
+                None => self.reject(&incoming, Rejection::NoRoom).await,
             }
         }
     }
@@ -157,7 +155,7 @@ impl Instance {
         incoming: async_nats::service::Request,
         handler: Handler,
         tasks: TaskTracker,
-        _permit: OwnedSemaphorePermit,
+        _permit: WaitingPermit,
     ) {
         let untrusted = readable.request.untrusted();
         // Nobody vouches for this deadline yet: no longer than a node waits in any case.
@@ -329,6 +327,34 @@ impl Instance {
     }
 }
 
+/// Room for requests that wait for keys.
+#[derive(Debug)]
+struct Waiting {
+    requests: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+}
+
+/// The room of one request and its bytes, given back when it is dropped.
+type WaitingPermit = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self {
+            requests: Arc::new(Semaphore::new(WAITING_MAX)),
+            bytes: Arc::new(Semaphore::new(WAITING_BYTES)),
+        }
+    }
+}
+
+impl Waiting {
+    /// [NAT-22] It MUST refuse (503) requests that wait for keys beyond `service-waiting-max` and `service-waiting-bytes`.
+    fn enter(&self, bytes: usize) -> Option<WaitingPermit> {
+        let request = self.requests.clone().try_acquire_owned().ok()?;
+        let bytes = u32::try_from(bytes).ok()?;
+        Some((request, self.bytes.clone().try_acquire_many_owned(bytes).ok()?))
+    }
+}
+
 async fn respond(
     incoming: &async_nats::service::Request,
     response: Result<Bytes, async_nats::service::error::Error>,
@@ -354,6 +380,26 @@ fn time_left(deadline: u64) -> Duration {
 
 const HEADS_MAX: usize = limits::SERVICE_HEADS_MAX as usize;
 const WAITING_MAX: usize = limits::SERVICE_WAITING_MAX as usize;
+const WAITING_BYTES: usize = limits::SERVICE_WAITING_BYTES as usize;
 const WAIT_MAX: Duration = Duration::from_secs(limits::SERVICE_DEADLINE);
 /// Seconds: about what a service needs to get rid of a full load.
 const RETRY_AFTER: u64 = 1;
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_wait_for_keys_have_bounded_room() {
+        // [NAT-22]
+        let waiting = Waiting::default();
+        let all: Vec<_> = (0..WAITING_MAX).map(|_| waiting.enter(1).unwrap()).collect();
+        assert!(waiting.enter(1).is_none());
+        drop(all);
+        let large = waiting.enter(WAITING_BYTES).unwrap();
+        assert!(waiting.enter(1).is_none());
+        drop(large);
+        assert!(waiting.enter(1).is_some());
+    }
+}

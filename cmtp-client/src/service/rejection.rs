@@ -14,6 +14,8 @@ pub enum Rejection {
     OtherNode,
     /// Scheme `none`, which nobody asked for.
     NotAuthenticated,
+    /// Its time is more than five minutes from this clock.
+    Clock,
     /// The sender is no layer key of the node.
     OtherSender,
     /// The tag, or a signature within, is wrong.
@@ -32,10 +34,11 @@ pub enum Rejection {
 
 impl Rejection {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Malformed,
         Self::OtherNode,
         Self::NotAuthenticated,
+        Self::Clock,
         Self::OtherSender,
         Self::BadTag,
         Self::OtherSubject,
@@ -51,6 +54,7 @@ impl Rejection {
             Self::Malformed => "malformed",
             Self::OtherNode => "other-node",
             Self::NotAuthenticated => "not-authenticated",
+            Self::Clock => "clock",
             Self::OtherSender => "other-sender",
             Self::BadTag => "bad-tag",
             Self::OtherSubject => "other-subject",
@@ -67,6 +71,7 @@ impl Rejection {
             Self::Malformed => Status::BAD_REQUEST,
             Self::OtherNode
             | Self::NotAuthenticated
+            | Self::Clock
             | Self::OtherSender
             | Self::BadTag
             | Self::OtherSubject => Status::TOKEN_INVALID,

@@ -44,6 +44,8 @@ pub(crate) struct Wanted {
     pub(crate) args: &'static str,
     pub(crate) audience: PublicKey,
     pub(crate) time_left: Duration,
+    /// How long ago the node dispatched it, by the node's clock.
+    pub(crate) age: Duration,
 }
 
 impl Node {
@@ -81,6 +83,7 @@ impl Node {
             args: r#"["Dexter"]"#,
             audience: self.root.public(),
             time_left: Duration::from_secs(20),
+            age: Duration::ZERO,
         }
     }
 
@@ -134,7 +137,8 @@ impl Node {
         let admit = Layer::new(Step::ADMIT, actor, now, Salt(random()));
         let before = chain.append(&admit).unwrap();
         let deadline = now + u64::try_from(wanted.time_left.as_micros()).unwrap();
-        let dispatch = Layer::new(Step::DISPATCH, actor, now, Salt(random()))
+        let dispatched = now - u64::try_from(wanted.age.as_micros()).unwrap();
+        let dispatch = Layer::new(Step::DISPATCH, actor, dispatched, Salt(random()))
             .with_public(Field::bytes(FieldIndex::SUBJECT, wanted.subject))
             .with_public(Field::number(FieldIndex::DEADLINE, deadline))
             .with_public(Field::digest(FieldIndex::HEAD, before))
