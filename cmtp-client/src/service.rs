@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::service::ServiceExt;
-use bytes::Bytes;
 use cmtp_codec::{PublicKey, SubjectError, check_subject};
 use cmtp_spec::{BusAuth, binding, limits};
 use futures::FutureExt;
@@ -198,11 +197,8 @@ impl Service {
             let endpoint = service.endpoint(&subject).await.map_err(StartError::Service)?;
             tasks.spawn(instance.clone().serve(endpoint, handler, tasks.clone()));
         }
-        // Once the server has sent back a ping that follows the subscriptions, it knows them: what is sent from now on is answered.
-        let info = service.info().await;
-        let ping = format!("$SRV.PING.{}.{}", info.name, info.id);
-        let known = client.request(ping, Bytes::new()).await;
-        known.map_err(|error| StartError::Service(error.into()))?;
+        // The server knows the subscriptions: what is sent from now on is answered.
+        settle(&client).await;
         let stop = instance.stop_on_drop();
         Ok(Running { service, instance, tasks, client, _stop: stop })
     }
@@ -273,12 +269,23 @@ impl Running {
             let unfinished = self.instance.counts().in_progress;
             self.instance.stop();
             self.tasks.wait().await;
-            self.client.flush().await.map_err(|error| DrainError::Bus(error.into()))?;
+            settle(&self.client).await;
             return Err(DrainError::Unfinished { requests: unfinished });
         }
-        // What was answered is on its way once this returns.
-        self.client.flush().await.map_err(|error| DrainError::Bus(error.into()))
+        // The server has the answers, and sends no more requests.
+        settle(&self.client).await;
+        Ok(())
     }
+}
+
+/// Waits until the server has done what was sent to it: it takes what a connection sends in its order, and says at once that
+/// nobody listens on a new inbox.
+///
+/// Where the server lets this connection publish to its own subjects alone, that answer never comes; then this waits no
+/// longer than a slow server would need.
+async fn settle(client: &async_nats::Client) {
+    let request = async_nats::Request::new().timeout(Some(SETTLE_TIMEOUT));
+    let _nobody_listens = client.send_request(client.new_inbox(), request).await;
 }
 
 /// Why a service does not start.
@@ -337,3 +344,4 @@ pub enum DrainError {
 const IN_FLIGHT: usize = limits::SERVICE_IN_FLIGHT as usize;
 /// As long as a node gives a service, so that what was taken can be answered.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(limits::DRAIN_TIMEOUT);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);

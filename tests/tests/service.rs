@@ -84,6 +84,34 @@ async fn a_service_answers_a_node_and_asks_for_its_keys_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn instances_share_what_comes_on_their_subjects() {
+    // [NAT-21] Each instance asks for itself: its answer key is its own.
+    let scene = Scene::new().await;
+    let service = || {
+        let other = |call: Call| async move { Ok(Reply::text(call.target().to_string())) };
+        scene.service().endpoint("demo.other", other).endpoint(SUBJECT, hello)
+    };
+    let (one, other) = (scene.start(service()).await, scene.start(service()).await);
+    let other_subject =
+        Wanted { subject: "demo.other", target: "0xS:0x001:other", ..scene.node.wanted() };
+    for _ in 0..32 {
+        assert_eq!(scene.call(scene.node.wanted()).await.data().unwrap(), "Hello, Dexter!");
+        assert_eq!(scene.call(other_subject).await.data().unwrap(), "0xS:0x001:other");
+    }
+    let answered = [one.counts().answered, other.counts().answered];
+    assert_eq!(answered[0] + answered[1], 64);
+    // That all go to one of them happens once in 2^63 runs.
+    assert!(!answered.contains(&0), "{answered:?}");
+    assert_eq!(scene.node.asks.load(Ordering::SeqCst), 2);
+    one.drain().await.unwrap();
+    // The one that is left takes all.
+    for _ in 0..8 {
+        scene.call(scene.node.wanted()).await;
+    }
+    other.drain().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_the_route_wants_evidence_the_layer_is_signed() {
     let scene = Scene::new().await;
     let running = scene.start(scene.service().endpoint(SUBJECT, hello)).await;
@@ -443,6 +471,9 @@ async fn tools_see_what_is_on_the_bus() {
     running.drain().await.unwrap();
     let out = run(&["services", "--bus", &bus, "--json", "--wait", "100"]);
     assert_eq!((out.status.code(), out.stdout.as_slice()), (Some(0), &b"[]\n"[..]));
+    let out = run(&["services", "--bus", &scene.server.url]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("nats=nats://127.0.0.1:4222"));
     let out = run(&["services", "--bus", "nats=nats://ann:secret@127.0.0.1:1"]);
     let error = String::from_utf8(out.stderr).unwrap();
     assert_eq!(out.status.code(), Some(3));

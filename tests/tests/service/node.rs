@@ -190,7 +190,8 @@ impl Node {
     /// Sends a request that is to be answered by a layer.
     pub(crate) async fn call(&self, wanted: Wanted, actor: PublicKey) -> Layer {
         let sent = self.request(wanted);
-        let reply = self.send(&sent.envelope).await.expect("a service listens");
+        let bytes = sent.envelope.to_bytes();
+        let reply = self.send_bytes(wanted.subject, bytes).await.expect("a service listens");
         self.answer(&sent, &reply, actor)
     }
 }
