@@ -134,6 +134,8 @@ enum Unanswered {
 
 impl Unanswered {
     /// What the caller is told of a request, or of a write.
+    ///
+    /// [NAT-18] A write that was not sent, or that nobody listened for, had no effect; else nobody knows.
     fn refusal(self, is_write: bool) -> Refusal {
         match self {
             Self::Down => unavailable("the bus is not connected").without_effect(),

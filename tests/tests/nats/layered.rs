@@ -5,7 +5,7 @@ use std::future::pending;
 use bytes::Bytes;
 use cmtp_client::service::{Call, Refusal, Reply, Running, Service};
 use cmtp_client::{Answer, Identity};
-use cmtp_codec::{BusRequest, Envelope, KeyId, Layer};
+use cmtp_codec::{BusRequest, Envelope, Field, KeyId, Layer};
 use cmtp_spec::{BusAuth, BusKind, EntryFlags, FieldIndex, Status, Step};
 use cmtp_tests::wire::{now, salt};
 use cmtp_tests::{Home, NatsServer};
@@ -188,16 +188,76 @@ async fn an_answer_under_a_foreign_key_is_refused_and_journalled() {
     assert_eq!(types, ["refusal", "refusal", "outcome"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pinned_service_that_breaks_a_rule_is_refused() {
+    // [NAT-8] [NAT-12] [NAT-16]
+    type Make = fn(Layer) -> Layer;
+    let refuses: Make = |layer| layer.with_status(Status::FORBIDDEN);
+    let table: &[(&str, &str, Make)] = &[
+        ("0xSW", "process", refuses),
+        ("0xSW", "process", |layer| {
+            let layer = layer.with_public(Field::flag(FieldIndex::NO_EFFECT));
+            layer
+                .with_status(Status::FORBIDDEN)
+                .with_public(Field::flag(FieldIndex::OUTCOME_UNKNOWN))
+        }),
+        ("0xSW", "process", |layer| layer.with_public(Field::flag(FieldIndex::NO_EFFECT))),
+        ("0xS", "process", |layer| {
+            layer.with_status(Status::FORBIDDEN).with_public(Field::flag(FieldIndex::NO_EFFECT))
+        }),
+        ("0xS", "clock", |layer| Layer { time: layer.time - 400_000_000, ..layer }),
+        ("0xS", "clock", |layer| Layer { time: layer.time + 400_000_000, ..layer }),
+        ("0xS", "not those of its kind", |layer| layer.with_status(Status::NONE)),
+        ("0xS", "not those of its kind", |layer| Layer { step: Step::ADMIT, ..layer }),
+        ("0xS", "not those of its kind", |layer| Layer {
+            actor: Identity::from_seed(&[9; 32]).unwrap().did(),
+            ..layer
+        }),
+        ("0xS", "larger", |layer| layer.with_body(salt(), vec![0; 500_001])),
+    ];
+    let more = "bus-auth = \"signature\"";
+    let scene = Scene::new("body-max = 500000", &route("demo", "demo", more)).await;
+    let key = cmtp_codec::SigningKey::from_seed(&[7; 32]).unwrap();
+    let makes: Vec<Make> = table.iter().map(|(_, _, make)| *make).collect();
+    listen(&scene.client().await, "demo", move |client, request| {
+        let envelope = Envelope::decode(request.payload, 1 << 20).unwrap();
+        let asked = BusRequest::decode(envelope, 1 << 20).unwrap();
+        let number: usize = std::str::from_utf8(asked.untrusted().origin().data().unwrap())
+            .unwrap()
+            .parse()
+            .unwrap();
+        let answer = answer(&key, asked.untrusted(), makes.get(number).copied().unwrap_or(|it| it));
+        async move { client.publish(request.reply.unwrap(), answer).await.unwrap() }
+    })
+    .await;
+    for (number, (opcode, why, _)) in table.iter().enumerate() {
+        let answer = scene.call(&format!("{opcode}:demo"), &number.to_string()).await;
+        assert_eq!(answer.status(), Status::BAD_SERVICE_ANSWER, "{number}");
+        assert!(answer.detail().unwrap().contains(why), "{number}: {:?}", answer.detail());
+        assert_eq!(has(&answer, FieldIndex::OUTCOME_UNKNOWN), *opcode == "0xSW", "{number}");
+        assert!(!has(&answer, FieldIndex::NO_EFFECT), "{number}");
+    }
+    let answer = scene.call("0xSW:demo", "99").await;
+    assert_eq!((answer.status(), answer.body().unwrap().as_ref()), (Status::OK, &b"by hand"[..]));
+    cmtp_tests::load::check(&scene.node, &[], 0);
+}
+
 /// An answer as a service under `key` makes it, to the request in `payload`.
 fn signed_answer(key: &cmtp_codec::SigningKey, payload: &Bytes) -> Bytes {
     let envelope = Envelope::decode(payload.clone(), 1 << 20).unwrap();
-    let mut chain = BusRequest::decode(envelope, 1 << 20).unwrap().untrusted().chain();
-    let head = chain.head();
+    answer(key, BusRequest::decode(envelope, 1 << 20).unwrap().untrusted(), |layer| layer)
+}
+
+/// An answer under `key`, with a layer that `make` changes.
+fn answer(
+    key: &cmtp_codec::SigningKey,
+    request: &BusRequest,
+    make: impl FnOnce(Layer) -> Layer,
+) -> Bytes {
     let layer = Layer::new(Step::SERVE, key.public(), now(), salt());
-    let mut layer = layer.with_status(Status::OK).with_body(salt(), "forged");
-    chain.append_signed(&mut layer, key).unwrap();
+    let layer = make(layer.with_status(Status::OK).with_body(salt(), "by hand"));
     let payload = BusRequest::payload([&layer]);
-    Envelope::sign(BusKind::ANSWER, KeyId::ZERO, head, payload, key).to_bytes()
+    Envelope::sign(BusKind::ANSWER, KeyId::ZERO, request.head(), payload, key).to_bytes()
 }
 
 #[tokio::test(flavor = "multi_thread")]
