@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 
 use crate::config::RouteConfig;
 use crate::nats::keys::RouteKeys;
-use crate::nats::{Bus, ERROR_CODE};
+use crate::nats::{Bus, ERROR_CODE, Unanswered};
 use crate::node;
 use crate::refusal::Refusal;
 use crate::service::{Call, Dispatched, Reply, Service};
@@ -46,11 +46,26 @@ impl Layered {
         let waiting = Waiting { layered: self, head: chain.head(), over: false };
         let answer = self.bus.request(call.subject, HeaderMap::new(), envelope.to_bytes()).await;
         waiting.over();
-        let message = answer.map_err(|unanswered| unanswered.refusal(is_write))?;
+        let message = answer.map_err(|unanswered| self.unanswered(unanswered, is_write))?;
         if let Some(code) = message.headers.as_ref().and_then(|headers| headers.get(ERROR_CODE)) {
             return Err(self.bad(&Bad::Error(code.as_str().parse().unwrap_or_default())));
         }
         self.judge(message.payload, *chain, is_write).map_err(|bad| self.bad(&bad))
+    }
+
+    /// [NAT-18] That nobody responded is the word of the bus, which whoever reads the bus can forge while a service does the
+    /// write.
+    fn unanswered(&self, unanswered: Unanswered, is_write: bool) -> Refusal {
+        // Where the operator asked for no authentication the bus's word is as good as the service's.
+        let is_proof = self.scheme == BusAuth::NONE;
+        match unanswered {
+            Unanswered::NoResponders if is_write && !is_proof => {
+                let detail =
+                    "the bus says that no service answers this target, which it can't prove";
+                Refusal::new(Status::UNAVAILABLE, detail)
+            }
+            other => other.refusal(is_write),
+        }
     }
 
     fn envelope(&self, kind: BusKind, head: Digest, payload: Bytes) -> Envelope {

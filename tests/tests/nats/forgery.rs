@@ -1,6 +1,8 @@
 //! Who may publish on the bus, and read it, and holds no key: it forges neither a caller nor an answer.
 
 use std::collections::HashSet;
+use std::io::Write;
+use std::net::TcpStream;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -143,6 +145,59 @@ async fn no_forged_answer_reaches_a_caller() {
     println!("{served} true answers, {} refused", TRIES - served);
     assert!(served > 0 && served < TRIES, "both were first at times");
     assert_eq!(service.counts().answered, 1 + TRIES as u64);
+    cmtp_tests::load::check(&scene.node, &[], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_forges_that_a_write_had_no_effect() {
+    // [NAT-18] [PRC-6]
+    let scene = Scene::new("", &route("demo", "demo", "")).await;
+    // Where nobody is there, a node can't know it either.
+    let refused = scene.call("0xSW:demo", "x").await;
+    assert_eq!(refused.status(), Status::UNAVAILABLE);
+    assert!(has(&refused, FieldIndex::OUTCOME_UNKNOWN));
+    assert_eq!(
+        scene.call("0xS:demo", "x").await.retry_after(),
+        Some(1),
+        "a read is simply sent again"
+    );
+    let forger = Forger::new(&scene).await;
+    let (gate, done) = (Arc::new(Gate::default()), Arc::new(AtomicU64::new(0)));
+    let service = start(&scene, &["demo"], {
+        let (gate, done) = (Arc::clone(&gate), Arc::clone(&done));
+        move |_call| {
+            let (gate, done) = (Arc::clone(&gate), Arc::clone(&done));
+            async move {
+                done.fetch_add(1, Ordering::SeqCst);
+                gate.passed(b"answer").await;
+                Ok(Reply::empty())
+            }
+        }
+    });
+    let _service = service.await;
+    let mut raw = TcpStream::connect(scene.server.url.trim_start_matches("nats://")).unwrap();
+    raw.write_all(b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n")
+        .unwrap();
+    listen(&forger.client, "demo", move |_client, request| {
+        // As the server says it where nobody listens.
+        let (inbox, said) = (request.reply.unwrap(), "NATS/1.0 503\r\nNats-Subject: demo\r\n\r\n");
+        let size = said.len();
+        raw.write_all(format!("HPUB {inbox} {size} {size}\r\n{said}\r\n").as_bytes()).unwrap();
+        std::future::ready(())
+    })
+    .await;
+    let request = scene.caller.write(&scene.connection, "0xSW:demo", "x");
+    let forged = scene.connection.send(&request).await.unwrap();
+    assert_eq!(forged.status(), Status::UNAVAILABLE);
+    assert!(!has(&forged, FieldIndex::NO_EFFECT));
+    assert!(has(&forged, FieldIndex::OUTCOME_UNKNOWN));
+    // The same bytes are not executed again.
+    assert!(scene.connection.send(&request).await.unwrap().is_recorded());
+    while done.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    gate.open(b"answer");
+    assert_eq!(done.load(Ordering::SeqCst), 1);
     cmtp_tests::load::check(&scene.node, &[], 0);
 }
 
