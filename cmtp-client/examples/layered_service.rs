@@ -39,6 +39,7 @@ async fn main() -> anyhow::Result<()> {
         .endpoint("demo.hello", hello)
         .start(&bus)
         .await?;
+    println!("hello is ready");
     service.run_until(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await?;
     Ok(())
 }

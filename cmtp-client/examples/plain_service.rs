@@ -30,6 +30,8 @@ async fn main() -> anyhow::Result<()> {
     let builder = client.service_builder().queue_group("hello");
     let service = builder.start("hello", "0.1.0").await.map_err(|error| anyhow!(error))?;
     let mut requests = service.endpoint("demo.hello").await.map_err(|error| anyhow!(error))?;
+    client.flush().await?;
+    println!("hello is ready");
     loop {
         let request = tokio::select! {
             request = requests.next() => request,

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 
-use cmtp_tests::{Home, Node, binary};
+use cmtp_tests::{Home, NatsServer, Node, binary};
 
 fn example(name: &str) -> Command {
     Command::new(binary(&format!("examples/{name}")))
@@ -102,6 +102,49 @@ impl Drop for Running {
         let _ended = self.0.kill();
         let _ended = self.0.wait();
     }
+}
+
+/// Starts a service, and waits for the line that says that it is there.
+fn serve(command: &mut Command) -> Running {
+    let mut running = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+    let lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
+    let ready = lines.map(Result::unwrap).find(|line| line.ends_with("is ready"));
+    assert!(ready.is_some(), "the service ended before it was ready");
+    running
+}
+
+#[test]
+fn services_on_nats_answer_through_a_node() {
+    let (server, home, service) = (NatsServer::start(), Home::new(), Home::new());
+    let node = Node::start(&format!(
+        r#"
+        bus = "nats={}"
+        [[route]]
+        target = "0xS:layered"
+        to = "nats:demo.hello"
+        actors = ["{}"]
+        [[route]]
+        target = "0xS:plain"
+        to = "nats:demo.hello"
+        "#,
+        server.url, service.did
+    ));
+    let token = node.grant(&home.did, &["--scope", "0xS:**"]);
+    let mut layered = example("layered_service");
+    layered.args([&node.did, &server.url]).env("CMTP_HOME", service.file(""));
+    let mut layered = serve(&mut layered);
+    let call = |target| home.cmtp(["call", &node.url(target), "Dexter", "--token", &token]);
+    let said = out(&call("0xS:layered"));
+    assert_eq!(said, format!("Hello, Dexter! You are {}.", home.did));
+    // Ctrl-C drains it.
+    let id = layered.0.id().to_string();
+    assert!(Command::new("kill").args(["-s", "INT", &id]).status().unwrap().success());
+    assert!(layered.0.wait().unwrap().success());
+    assert!(err(&call("0xS:layered")).contains("503 unavailable"));
+    let _plain = serve(example("plain_service").arg(&server.url));
+    assert_eq!(out(&call("0xS:plain")), "Hello, Dexter!");
+    // It is no answer where the route pins who may give one.
+    assert!(err(&call("0xS:layered")).contains("502 bad-service-answer"));
 }
 
 #[test]

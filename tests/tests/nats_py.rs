@@ -135,7 +135,6 @@ fn nats_discovery_finds_what_is_there() {
 }
 
 #[test]
-#[ignore = "`cmtp services` is not in this tree yet"]
 fn cmtp_services_lists_what_nats_discovery_finds() {
     let server = NatsServer::start();
     let _services = ["greeter", "greeter", "other"].map(|name| PlainService::start(&server, name));
