@@ -378,7 +378,7 @@ pub mod limits {
     /// What a bus envelope has beyond one body of `body-max`: 16 of the largest LAYER frames, in bytes.
     pub const ENVELOPE_OVERHEAD_MAX: u64 = 1_048_576;
     /// Request streams that a node lets a client have open at a time, in streams.
-    pub const REQUEST_STREAMS: u64 = 128;
+    pub const REQUEST_STREAMS: u64 = 256;
     /// A connection without packets; what it keeps is then given back, in seconds.
     pub const IDLE_TIMEOUT: u64 = 30;
     /// From the opening of a request stream to its origin's LAYER frame; a handshake, too, and the type of a unidirectional stream, in seconds.
@@ -401,7 +401,7 @@ pub mod limits {
     pub const HANDSHAKES_RETRY: u64 = 64;
     /// In progress in all; 1,024 signatures are about 50 ms of one core, in handshakes.
     pub const HANDSHAKES_MAX: u64 = 1_024;
-    /// Requests of a node that are dispatched and not yet answered; 32 full connections, in requests.
+    /// Requests of a node that are dispatched and not yet answered; 16 full connections, in requests.
     pub const IN_FLIGHT_MAX: u64 = 4_096;
     /// Request bodies that a node holds; 16 of the largest, in bytes.
     pub const BODY_MEMORY_MAX: u64 = 268_435_456;

@@ -6,6 +6,7 @@
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use cmtp_spec::JournalMode;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, oneshot};
 
@@ -50,11 +51,12 @@ impl Clerk {
         if desk.writer.is_none() {
             return Err(JournalError::Failed);
         }
+        let many = if submission.mode == JournalMode::WAL { MANY_SYNCED } else { MANY };
         desk.waiting.push(submission);
         match desk.waiting.len() {
             1 => self.handed_in.notify_one(),
             // The writer begins with these while the others come.
-            MANY => drop(desk.pass_on()),
+            waiting if waiting >= many => drop(desk.pass_on()),
             _ => {}
         }
         Ok(())
@@ -120,5 +122,7 @@ pub(crate) async fn tell(mut settled: UnboundedReceiver<Vec<Settled>>) {
 /// Submissions that are a batch though the turn goes on: half of what a busy caller has under way, so that signing the
 /// first half and serving the second overlap. Less would cost the caller more signatures to verify.
 const MANY: usize = 32;
+/// The same where a sync follows, which costs more than a signature.
+const MANY_SYNCED: usize = 128;
 /// Answers that leave together: a few datagrams.
 const FEW: usize = 16;

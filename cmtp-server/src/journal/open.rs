@@ -19,7 +19,7 @@ use crate::journal::piece::Piece;
 use crate::journal::segment::ENTRIES;
 use crate::journal::store::Store;
 use crate::journal::wal::{self, Damage, HEADER, UNFINISHED, WAL, Wal};
-use crate::journal::writer::{Committer, Mover, Writer, open_segment};
+use crate::journal::writer::{Chore, Committer, Mover, Writer, open_segment};
 use crate::journal::{Journal, JournalConfig, log_origin};
 use crate::node_key::NodeKey;
 
@@ -209,7 +209,7 @@ impl Journal {
         let (mover, moving) = mover.start();
         for (first, ..) in logs {
             // The mover runs as long as its sender is there.
-            let _running = mover.send(first);
+            let _running = mover.send(Chore::Move(first));
         }
         let committer = Committer {
             wal: Wal::new(file, end, size),
@@ -235,6 +235,7 @@ impl Journal {
             log_first,
             store: Arc::clone(&store),
             mover,
+            asked_spare: false,
             spare,
             failed,
             is_full: Arc::clone(&is_full),

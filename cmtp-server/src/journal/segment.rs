@@ -27,12 +27,18 @@ pub(crate) fn write(
     let mut entries = Part::create(folder, first, ENTRIES)?;
     records.out.write_all(&wal::header(node, first))?;
     let (mut places, mut at, mut record) = (Vec::new(), HEADER as u64, Vec::new());
+    let mut synced = 0;
     for commit in commits {
         let commit = commit?;
         commit.encode_record(&mut record);
         places.push((commit.first, at));
         at += record.len() as u64;
         records.out.write_all(&record)?;
+        if at - synced >= wal::TRICKLE {
+            // A little at a time: the log's own syncs wait for whatever the disk has to do.
+            records.out.get_ref().sync_data()?;
+            synced = at;
+        }
         for piece in &commit.pieces {
             keys.out.write_all(&piece.hidden.keys.0)?;
             entries.out.write_all(&piece.entry.to_bytes())?;

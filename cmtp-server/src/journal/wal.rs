@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{BufMut, Bytes};
 use cmtp_codec::PublicKey;
 use cmtp_spec::binding;
 
@@ -98,6 +98,11 @@ impl<F: LogFile> Wal<F> {
         Ok(())
     }
 
+    /// Whether more than half of its room is used.
+    pub(crate) const fn is_half_full(&self) -> bool {
+        self.end > self.size / 2
+    }
+
     /// Whether something is not durable yet.
     pub(crate) const fn is_dirty(&self) -> bool {
         self.durable < self.end
@@ -124,7 +129,10 @@ pub(crate) fn create(path: &Path, node: &PublicKey, first: u64, size: u64) -> io
     made.map(|()| file)
 }
 
-/// A file with its room set aside, for the next log: to make one takes longer than a caller should wait.
+/// A file for the next log, made ahead: to make one takes longer than a caller should wait.
+///
+/// It is full of zeros, where a log that is made in haste has room set aside that was never written: a sync of what is
+/// written over does not have to change what the file system knows of the file, and takes about half as long.
 #[derive(Debug)]
 pub(crate) struct Spare {
     file: File,
@@ -133,17 +141,24 @@ pub(crate) struct Spare {
 }
 
 impl Spare {
-    /// Sets `size` bytes aside, where the disk has much more than that.
-    pub(crate) fn create(folder: &Path, size: u64) -> io::Result<Option<Self>> {
+    /// Makes one of `size` bytes, where the disk has much more than that: of `old`, a log that is not needed any more, or anew.
+    pub(crate) fn create(folder: &Path, size: u64, old: Option<&Path>) -> io::Result<Option<Self>> {
         let disk = rustix::fs::statvfs(folder)?;
         if disk.f_bavail.saturating_mul(disk.f_frsize) < size.saturating_mul(SPARE_SHARE) {
             return Ok(None);
         }
         let path = folder.join("spare").with_extension(UNFINISHED);
+        if let Some(old) = old {
+            // Its blocks are at hand: to give them back and to get others takes the disk longer than to write them.
+            fs::rename(old, &path)?;
+            sync_folder(&path)?;
+        }
         let mut options = OpenOptions::new();
-        options.create(true).truncate(true).read(true).write(true);
+        options.create(true).truncate(false).read(true).write(true);
         let file = private(&mut options).open(&path)?;
-        let made = allocate(&file, size).and_then(|()| file.sync_all());
+        let made = write_zeros(&file, size)
+            .and_then(|()| file.set_len(size))
+            .and_then(|()| file.sync_all());
         if made.is_err() {
             let _gone = fs::remove_file(&path);
         }
@@ -287,7 +302,8 @@ fn write_zeros(file: &File, size: u64) -> io::Result<()> {
         let mut rest = zeros.as_slice();
         rest = &rest[..usize::try_from(size - at).unwrap_or(ZEROS).min(ZEROS)];
         file.write_all_at(rest, at)?;
-        at += rest.remaining() as u64;
+        at += rest.len() as u64;
+        file.sync_data()?;
     }
     Ok(())
 }
@@ -304,4 +320,6 @@ const BUFFER: usize = 1 << 20;
 const WRITE_BACK: u64 = 4 << 20;
 /// A spare file takes at most this share of what is free.
 const SPARE_SHARE: u64 = 16;
-const ZEROS: usize = 64 * 1024;
+/// Bytes that are synced at a time by who is in no hurry: the log's own syncs wait for whatever the disk has to do.
+pub(crate) const TRICKLE: u64 = 1 << 20;
+const ZEROS: usize = 1 << 20;

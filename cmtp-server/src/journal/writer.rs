@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -109,7 +109,9 @@ pub(crate) struct Writer {
     pub(crate) segment_bytes: u64,
     pub(crate) log_first: u64,
     pub(crate) store: Arc<Store>,
-    pub(crate) mover: Sender<u64>,
+    pub(crate) mover: Sender<Chore>,
+    /// Whether a spare was asked for since the log began.
+    pub(crate) asked_spare: bool,
     pub(crate) spare: Arc<Mutex<Option<Spare>>>,
     pub(crate) failed: watch::Sender<Option<String>>,
     /// Whether the disk was full at the last commit, so that it is said once.
@@ -219,6 +221,11 @@ impl Writer {
                 }
                 self.metrics.committed(receipts.len(), size, begun.elapsed());
                 self.store.committed(commit.first, at);
+                if !self.asked_spare && self.committer.wal.is_half_full() {
+                    self.asked_spare = true;
+                    // The mover ends after the writer only.
+                    let _running = self.mover.send(Chore::MakeSpare);
+                }
                 Ok((commit.first, receipts))
             }
             Err(CommitError::Write(error)) => Err(self.refuse(error)),
@@ -246,7 +253,8 @@ impl Writer {
         self.store.add_log(first, file.try_clone()?, Vec::new());
         self.committer.wal = Wal::new(file, HEADER as u64, room);
         // The mover ends after the writer only.
-        let _running = self.mover.send(self.log_first);
+        let _running = self.mover.send(Chore::Move(self.log_first));
+        self.asked_spare = false;
         self.log_first = first;
         Ok(())
     }
@@ -287,7 +295,15 @@ impl Writer {
     }
 }
 
-/// Moves logs that are not written to any more; each is named by its first index.
+/// What is done behind the writer's back.
+pub(crate) enum Chore {
+    /// A log that is not written to any more, named by its first index, is moved.
+    Move(u64),
+    /// The next log's file is made.
+    MakeSpare,
+}
+
+/// Moves logs that are not written to any more, and makes new ones ahead.
 pub(crate) struct Mover {
     pub(crate) folder: PathBuf,
     pub(crate) node: PublicKey,
@@ -298,19 +314,22 @@ pub(crate) struct Mover {
 
 impl Mover {
     /// Starts the thread; it ends when the sender is gone, all logs moved or the disk full.
-    pub(crate) fn start(self) -> (Sender<u64>, JoinHandle<()>) {
-        let (sender, logs) = mpsc::channel();
+    pub(crate) fn start(self) -> (Sender<Chore>, JoinHandle<()>) {
+        let (sender, chores) = mpsc::channel();
         let thread = thread::spawn(move || {
             let mut waiting: Vec<u64> = Vec::new();
             loop {
-                let log = if waiting.is_empty() {
-                    logs.recv().map_err(|_writer_ended| RecvTimeoutError::Disconnected)
+                let chore = if waiting.is_empty() {
+                    chores.recv().map_err(|_writer_ended| RecvTimeoutError::Disconnected)
                 } else {
-                    logs.recv_timeout(MOVE_AGAIN)
+                    chores.recv_timeout(MOVE_AGAIN)
                 };
-                let ends = matches!(log, Err(RecvTimeoutError::Disconnected));
-                waiting.extend(log);
-                self.make_spare();
+                let ends = matches!(chore, Err(RecvTimeoutError::Disconnected));
+                match chore {
+                    Ok(Chore::Move(first)) => waiting.push(first),
+                    Ok(Chore::MakeSpare) => self.make_spare(None),
+                    Err(_) => {}
+                }
                 waiting.retain(|&first| self.try_move(first).is_err());
                 // What is left is moved at the next start.
                 if ends {
@@ -321,12 +340,12 @@ impl Mover {
         (sender, thread)
     }
 
-    /// Keeps a file ready for the next log.
-    fn make_spare(&self) {
+    /// Keeps a file ready for the next log, made of `old` where there is one.
+    fn make_spare(&self, old: Option<&Path>) {
         if lock(&self.spare).is_some() {
             return;
         }
-        match Spare::create(&self.folder, self.segment_bytes) {
+        match Spare::create(&self.folder, self.segment_bytes, old) {
             Ok(spare) => *lock(&self.spare) = spare,
             // The next log is then made when it is needed, or refused with the disk's own words.
             Err(error) => tracing::debug!(%error, "no spare log file"),
@@ -344,8 +363,12 @@ impl Mover {
         let places = segment::write(&self.folder, &self.node, first, self.store.log(first))?;
         let segment = Segment::open(&self.folder, &self.node, first)?;
         self.store.add_segment(first, segment, places);
-        std::fs::remove_file(&path)?;
-        wal::sync_folder(&path)
+        self.make_spare(Some(&path));
+        match std::fs::remove_file(&path) {
+            // It is the spare.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| wal::sync_folder(&path)),
+        }
     }
 }
 
@@ -356,7 +379,7 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Opens what was moved, shows each of its commits, and says where they are.
 pub(crate) fn open_segment(
-    folder: &std::path::Path,
+    folder: &Path,
     node: &PublicKey,
     first: u64,
     mut show: impl FnMut(&Commit),
