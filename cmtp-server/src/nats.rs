@@ -179,9 +179,14 @@ fn options(prefix: &str, replies: Arc<Replies>) -> ConnectOptions {
         .subscription_capacity(REPLIES_MAX)
         .ping_interval(PING_INTERVAL)
         .event_callback(move |event| {
-            // What was asked on a connection that is gone has no reply to come.
-            if event == Event::Disconnected {
-                replies.lose();
+            match event {
+                Event::Disconnected => {
+                    tracing::warn!("the bus is lost: what goes to it is refused until it is back");
+                    // What was asked on a connection that is gone has no reply to come.
+                    replies.lose();
+                }
+                Event::Connected => tracing::info!("the bus is connected"),
+                _ => {}
             }
             async {}
         })

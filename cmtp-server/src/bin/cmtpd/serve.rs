@@ -66,7 +66,8 @@ enum Log {
 impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let filter = env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.is_empty());
-        let filter = filter.unwrap_or_else(|| "info".to_owned());
+        // The NATS client tells of each attempt to connect again; the node says when the bus is lost and back.
+        let filter = filter.unwrap_or_else(|| "info,async_nats=warn".to_owned());
         let filter = EnvFilter::try_new(&filter)
             .with_context(|| format!("RUST_LOG={filter}: expected such as cmtp_server=debug"))?;
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
