@@ -38,6 +38,8 @@ use crate::limits::Limits;
 pub struct Config {
     /// UDP address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Threads that serve connections, each connection on one of them; at least 1.
+    pub threads: usize,
     /// Where the node's key is kept.
     pub data: PathBuf,
     /// How services outside of the process are reached.
@@ -64,6 +66,7 @@ impl Config {
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             listen: (Ipv4Addr::LOCALHOST, binding::DEFAULT_PORT).into(),
+            threads: 1,
             data: data.into(),
             bus: Bus::Local,
             insecure_bus: false,
@@ -97,6 +100,7 @@ impl Config {
         let mut config = Self::new(file.data.unwrap_or_else(default_data));
         config.listen = file.listen.unwrap_or(config.listen);
         config.body_max = file.body_max.unwrap_or(config.body_max);
+        config.threads = file.threads.unwrap_or(config.threads);
         if let Some(http) = file.http {
             config.http = http.get_ref().address().map_err(at(http.span()))?;
         }
@@ -122,11 +126,14 @@ impl Config {
 }
 
 impl Config {
-    /// Checks what the operator has to have asked for.
+    /// Checks what flags may have changed, and what the operator has to have asked for.
     ///
     /// # Errors
-    /// [`ConfigError::InsecureBus`] names the route and the cure.
+    /// [`ConfigError`] names the culprit and the cure.
     pub fn check(&self) -> Result<(), ConfigError> {
+        if !(1..=THREADS_MAX).contains(&self.threads) {
+            return Err(ConfigError::Threads { threads: self.threads });
+        }
         // [NAT-9] Scheme `none` MUST be refused unless the operator asked for it.
         let insecure = |route: &&RouteConfig| route.bus_auth == BusAuth::NONE;
         match self.routes.iter().find(insecure) {
@@ -143,6 +150,7 @@ impl Config {
             self.names.iter().map(|(name, target)| (name.clone(), spanned(target.to_string())));
         let file = File {
             listen: Some(self.listen),
+            threads: Some(self.threads),
             data: Some(self.data.clone()),
             bus: Some(spanned(self.bus.to_string())),
             body_max: Some(self.body_max),
@@ -321,6 +329,14 @@ pub enum ConfigError {
         /// What was given.
         mode: String,
     },
+    /// No thread, or more than any machine has use for.
+    #[error(
+        "threads = {threads}: choose 1 to {THREADS_MAX}; one serves some ten thousand requests a second"
+    )]
+    Threads {
+        /// What was given.
+        threads: usize,
+    },
     /// Too small a log file.
     #[error(
         "journal.segment-bytes {bytes}: a log file has at least {SEGMENT_BYTES_MIN} bytes; leave it out for {SEGMENT_BYTES}"
@@ -422,6 +438,7 @@ fn default_data() -> PathBuf {
 struct File {
     #[serde(default, deserialize_with = "address")]
     listen: Option<SocketAddr>,
+    threads: Option<usize>,
     data: Option<PathBuf>,
     bus: Option<Spanned<String>>,
     body_max: Option<u64>,
@@ -492,6 +509,8 @@ impl JournalTable {
 
 /// 64 MiB: some ten thousand exchanges, a tenth of a second to move.
 const SEGMENT_BYTES: u64 = 64 << 20;
+/// Sockets that share one address, each with a thread of its own.
+const THREADS_MAX: usize = 256;
 /// Room for a few commits.
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 

@@ -47,7 +47,7 @@ pub use crate::journal::{
     check_journal,
 };
 pub use crate::limits::{LimitError, Limits};
-pub use crate::listener::{ListenError, Listener};
+pub use crate::listener::{Bound, ListenError, Listener};
 pub use crate::node::{JOURNAL, Node, NodeError};
 pub use crate::node_key::{NodeKey, NodeKeyError};
 pub use crate::rebuild::RebuildError;

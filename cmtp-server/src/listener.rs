@@ -16,7 +16,7 @@ use quinn::{
 use quinn_proto::HashedConnectionIdGenerator;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::time::timeout;
 
 use crate::admit::window;
@@ -35,17 +35,55 @@ pub struct Listener {
     gate: Arc<Gate>,
 }
 
+/// A UDP socket of a node, bound and not yet served.
+///
+/// A listener lives on the runtime that it is made on; so what is bound can be taken to the thread that is to serve it.
+pub struct Bound {
+    socket: UdpSocket,
+    node: Arc<Node>,
+    gate: Arc<Gate>,
+}
+
+impl Bound {
+    /// Binds the UDP address so many times over, at least once. The system gives each client, by its address, to one of the
+    /// sockets; one whose address changes may come to another, which does not know its connection and tells it so.
+    ///
+    /// # Errors
+    /// [`ListenError::Bind`] names the address.
+    pub fn sockets(
+        node: &Arc<Node>,
+        listen: SocketAddr,
+        count: usize,
+    ) -> Result<Vec<Self>, ListenError> {
+        let gate = Arc::new(Gate::new(node.limits.clone()));
+        let sockets = sockets(listen, count);
+        let sockets = sockets.map_err(|source| ListenError::Bind { listen, source })?;
+        let bound = |socket| Self { socket, node: Arc::clone(node), gate: Arc::clone(&gate) };
+        Ok(sockets.into_iter().map(bound).collect())
+    }
+
+    /// Begins to listen, on the current runtime.
+    ///
+    /// # Errors
+    /// [`ListenError`] says what is wrong with the key.
+    pub fn listen(self) -> Result<Listener, ListenError> {
+        let Self { socket, node, gate } = self;
+        let config = server_config(&node.key, &node.limits)?;
+        let listen = socket.local_addr().map_err(ListenError::Socket)?;
+        let endpoint = endpoint(endpoint_config(&node.key), config, socket);
+        let endpoint = endpoint.map_err(|source| ListenError::Bind { listen, source })?;
+        Ok(Listener { endpoint, node, gate })
+    }
+}
+
 impl Listener {
-    /// Binds the UDP address.
+    /// Binds the UDP address, and listens on the current runtime.
     ///
     /// # Errors
     /// [`ListenError`] names the address or what is wrong with the key.
     pub fn bind(node: Arc<Node>, listen: SocketAddr) -> Result<Self, ListenError> {
-        let config = server_config(&node.key, &node.limits)?;
-        let endpoint = endpoint(endpoint_config(&node.key), config, listen);
-        let endpoint = endpoint.map_err(|source| ListenError::Bind { listen, source })?;
-        let gate = Arc::new(Gate::new(node.limits.clone()));
-        Ok(Self { endpoint, node, gate })
+        let mut sockets = Bound::sockets(&node, listen, 1)?;
+        sockets.pop().ok_or(ListenError::Socket(io::ErrorKind::NotFound.into()))?.listen()
     }
 
     /// The address that was bound.
@@ -114,6 +152,9 @@ pub enum ListenError {
         /// What the system says.
         source: io::Error,
     },
+    /// A socket that was bound.
+    #[error("UDP socket: {0}")]
+    Socket(#[source] io::Error),
     /// The key.
     #[error("TLS key: {0}")]
     Key(#[from] SignatureError),
@@ -128,13 +169,30 @@ pub enum ListenError {
     Cipher(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
 }
 
-/// Binds a socket whose buffers hold a burst until a thread gets to it.
+/// Binds sockets to one address.
+fn sockets(listen: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
+    let first = UdpSocket::bind(listen)?;
+    if count <= 1 {
+        return Ok(vec![first]);
+    }
+    // It was free. Sockets that share it must all say so, which would let them share it with another node's, too.
+    let address = first.local_addr()?;
+    drop(first);
+    let shared = |_| {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&address.into())?;
+        Ok(socket.into())
+    };
+    (0..count).map(shared).collect()
+}
+
+/// An endpoint on a socket whose buffers hold a burst until its thread gets to it.
 fn endpoint(
     config: EndpointConfig,
     server: ServerConfig,
-    listen: SocketAddr,
+    socket: UdpSocket,
 ) -> io::Result<Endpoint> {
-    let socket = UdpSocket::bind(listen)?;
     let buffers = SockRef::from(&socket);
     let wanted = usize::try_from(limits::SOCKET_BUFFER).unwrap_or(usize::MAX);
     // The system may grant less (Linux: net.core.rmem_max), which costs speed and nothing else.

@@ -125,6 +125,7 @@ impl Node {
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
         let fixed = [
             ("listen", before.listen == config.listen),
+            ("threads", before.threads == config.threads),
             ("data", before.data == config.data),
             ("bus", before.bus == config.bus),
             ("http", before.http == config.http),

@@ -112,6 +112,22 @@ impl Node {
         assert!(status.success(), "the node runs");
     }
 
+    /// How often each of its threads that is called so was woken up.
+    ///
+    /// # Panics
+    /// If there is no such process.
+    pub fn wakes(&self, name: &str) -> Vec<u64> {
+        let id = self.child.as_ref().expect("the node was started").id();
+        let threads = std::fs::read_dir(format!("/proc/{id}/task")).expect("the node runs");
+        let wakes = |thread: std::io::Result<std::fs::DirEntry>| {
+            let status = std::fs::read_to_string(thread.ok()?.path().join("status")).ok()?;
+            let says =
+                |key: &str| Some(status.lines().find_map(|line| line.strip_prefix(key))?.trim());
+            (says("Name:")? == name).then(|| says("voluntary_ctxt_switches:")?.parse().ok())?
+        };
+        threads.filter_map(wakes).collect()
+    }
+
     /// Waits until it ends by itself.
     ///
     /// # Panics

@@ -53,6 +53,32 @@ async fn what_was_begun_is_answered_and_the_rest_is_told_so() {
 }
 
 #[tokio::test]
+async fn connections_are_spread_over_threads_and_all_are_drained() {
+    let mut node = Node::start("threads = 3");
+    let token = Forge::new(&node, key().public()).token();
+    let mut wires = Vec::new();
+    for _ in 0..40 {
+        let wire = Wire::connect(&node).await;
+        let origin = signed(wire.origin(&key(), "0xS:echo"), &key());
+        let answer = wire.exchange(&[wire.auth(&token, &key())], &origin).await.answer();
+        assert_eq!(answer.status(), Status::OK);
+        wires.push(wire);
+    }
+    // Two beside the first. A handshake wakes a thread a few times; that one of three gets none of 40 by chance is one in
+    // ten million.
+    let wakes = node.wakes("cmtpd-quic");
+    assert!(wakes.len() == 2 && wakes.iter().all(|&wakes| wakes > 8), "{wakes:?}");
+    node.signal("TERM");
+    for wire in &mut wires {
+        assert_eq!(wire.goaway().await, 4);
+        assert_eq!(wire.close_code().await, Some(CloseCode::NO_ERROR));
+    }
+    assert_eq!(node.wait().code(), Some(0));
+    let check = node.cmtpd(&["journal", "check"]);
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+}
+
+#[tokio::test]
 async fn a_stream_is_cut_when_the_node_stops() {
     // [PRC-5] [QUI-26]
     let mut node = Node::start("");

@@ -4,13 +4,15 @@ use std::env;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
-use cmtp_server::{Bus, Config, Http, Listener, Node};
+use cmtp_server::{Bound, Bus, Config, Http, Listener, Node};
 use cmtp_spec::limits;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -46,6 +48,12 @@ pub(crate) struct Serve {
     /// Take routes with bus-auth = "none": whoever is on the bus can forge their callers and answers.
     #[arg(long)]
     insecure_bus: bool,
+    /// Threads that serve connections, 1 to 256 [default: 1]
+    ///
+    /// Each connection stays on one. A client whose address changes may come to another and has to connect again, which
+    /// the client library does. The journal and the bus have threads of their own, or share the first.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
     /// TCP address of /healthz and /metrics, such as 127.0.0.1:9433 [default: not served]
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
@@ -75,8 +83,7 @@ impl Serve {
             Log::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
             Log::Json => log.json().init(),
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(serve(self))
+        runtime()?.block_on(serve(self))
     }
 
     fn config(&self) -> anyhow::Result<Config> {
@@ -86,6 +93,7 @@ impl Serve {
         };
         config.listen = self.listen.unwrap_or(config.listen);
         config.http = self.http.or(config.http);
+        config.threads = self.threads.unwrap_or(config.threads);
         if let Some(data) = &self.data {
             config.data.clone_from(data);
         }
@@ -136,8 +144,11 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let did = node.did();
     let report = node.journal_report();
     tracing::info!(entries = report.entries, torn = report.torn, "the journal is open");
-    let listener = Arc::new(Listener::bind(Arc::clone(&node), config.listen)?);
+    let mut sockets = Bound::sockets(&node, config.listen, config.threads)?.into_iter();
+    let first = sockets.next().context("there is at least one socket")?;
+    let listener = Arc::new(first.listen()?);
     let address = listener.address()?;
+    let others = sockets.map(Thread::start).collect::<anyhow::Result<Vec<_>>>()?;
     if let Some(listen) = config.http {
         let http = Http::bind(Arc::clone(&node), listen).await;
         let http = http.with_context(|| {
@@ -178,7 +189,11 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
             _again = signals.next() => tracing::warn!("told again to stop: requests are cut off"),
         }
     }
+    for thread in &others {
+        thread.listener.close().await;
+    }
     listener.close().await;
+    others.into_iter().for_each(Thread::join);
     running.abort();
     summaries.abort();
     node.summarize().await;
@@ -187,6 +202,50 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         Some(reason) => Err(anyhow!("the journal failed: {reason}")),
         None => Ok(()),
     }
+}
+
+/// A thread that serves the connections of one socket.
+struct Thread {
+    listener: Arc<Listener>,
+    thread: JoinHandle<()>,
+}
+
+impl Thread {
+    /// Starts it, and waits until it listens.
+    fn start(socket: Bound) -> anyhow::Result<Self> {
+        let (listening, is_listening) = mpsc::channel();
+        let thread = thread::Builder::new().name("cmtpd-quic".to_owned());
+        let thread = thread.spawn(move || {
+            let runtime = match runtime() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(listening.send(Err(error.into()))),
+            };
+            runtime.block_on(async {
+                let listener = match socket.listen() {
+                    Ok(listener) => Arc::new(listener),
+                    Err(error) => return drop(listening.send(Err(anyhow::Error::from(error)))),
+                };
+                if listening.send(Ok(Arc::clone(&listener))).is_ok() {
+                    listener.run().await;
+                    // Until its peers were told.
+                    listener.close().await;
+                }
+            });
+        })?;
+        let listener = is_listening.recv().context("a thread ended before it listened")??;
+        Ok(Self { listener, thread })
+    }
+
+    /// Waits for its end, which closing its listener brings.
+    fn join(self) {
+        // One that panicked said so.
+        let _panicked = self.thread.join();
+    }
+}
+
+/// Connections and what they ask for stay on one thread.
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
 }
 
 async fn reload(options: &Serve, node: &Node) {
@@ -210,6 +269,7 @@ async fn reload(options: &Serve, node: &Node) {
 const CONFIGURATION: &str = "\
 The configuration file (TOML) may hold any of these; flags win over it:
   listen = \"127.0.0.1:4433\"
+  threads = 1                            # that serve connections
   data = \"/var/lib/cmtpd\"
   bus = \"nats=nats://127.0.0.1:4222\"     # or \"local\"
   body-max = 16777216                    # bytes
@@ -243,4 +303,4 @@ The configuration file (TOML) may hold any of these; flags win over it:
 
 A target that is spelled with a write opcode, such as 0xSW:orders:*, is a route for writes, any other one for reads.
 0xS:echo, 0xS:time, 0xS:time:ticks and State (0xS:ADDRESS:KEY, 0xSW:ADDRESS:KEY) are always there.
-SIGHUP reads the file again; listen, data, bus, http, limits and segment-bytes need a new start.";
+SIGHUP reads the file again; listen, threads, data, bus, http, limits and segment-bytes need a new start.";
