@@ -1,6 +1,7 @@
 //! Every console block of the README does what it says.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use cmtp_tests::{binary, root};
@@ -22,6 +23,8 @@ fn every_console_block_runs_as_shown() {
         .envs(toolchain())
         .env_remove("CMTP_TOKEN")
         .stdin(Stdio::null())
+        // What it leaves running is in its group, and ended with it.
+        .process_group(0)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -88,7 +91,7 @@ fn log_of(command: &str) -> Option<&str> {
 /// the tests' own, in which everything is installed. And a person sees when what was started is there.
 const SHELL: &str = r#"
 PATH=$BIN:$PATH
-trap 'kill $(jobs -p) 2>/dev/null' EXIT
+trap 'kill 0' EXIT
 ln -s $ROOT/* .
 cargo() { (cd $ROOT && command cargo "$@"); }
 python3() {
