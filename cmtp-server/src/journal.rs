@@ -1,8 +1,8 @@
 //! The journal: what was promised is here, and is here before the promise. `cmtp-spec/spec/17-journal.md`.
 //!
 //! Exchanges hand in pieces of messages and wait; a clerk gathers them, one thread takes all that came, signs it once (R0),
-//! writes it once, makes it durable once, and lets them go. Behind it the log is moved to segments, where entries, records and keys have a
-//! file of their own each. It never acknowledges what is not durable, and never drops what it acknowledged.
+//! writes it once, makes it durable once, and lets them go. Behind it the log is moved to segments, where entries, records
+//! and keys have a file of their own each. It never acknowledges what is not durable, and never drops what it acknowledged.
 
 mod clerk;
 mod commit;

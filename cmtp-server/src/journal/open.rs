@@ -104,6 +104,8 @@ impl<'a> Walk<'a> {
         let path = wal::path(self.folder, first, WAL);
         let io = |source| JournalOpenError::Io { path: path.clone(), source };
         let bytes = fs::read(&path).map_err(io)?.into();
+        // A log that was moved loses its name before it is written over for the next: what still has it was read whole.
+        fs::metadata(&path).map_err(io)?;
         let damaged = |damage| JournalOpenError::Damaged { path: path.clone(), damage };
         let scanned = wal::scan(&bytes, self.node, first).map_err(damaged)?;
         scanned.commits.iter().for_each(|(commit, _)| self.take(commit, show));

@@ -71,7 +71,11 @@ impl Store {
     pub(crate) fn read(&self, index: u64) -> io::Result<Commit> {
         let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no entry {index}"));
         let (file, at) = self.find(index).ok_or_else(missing)?;
-        let commit = file.read(at)?;
+        let commit = file.read(at).or_else(|error| match self.find(index) {
+            // The log was moved, and written over for the next, between the look and the read.
+            Some((moved @ Source::Moved(_), at)) => moved.read(at),
+            _ => Err(error),
+        })?;
         if index < commit.first + commit.pieces.len() as u64 { Ok(commit) } else { Err(missing()) }
     }
 
