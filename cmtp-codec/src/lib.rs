@@ -21,6 +21,7 @@ mod field;
 mod fqmn;
 mod frame;
 pub mod hash;
+pub mod journal;
 mod key;
 mod keylist;
 mod layer;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use cmtp_client::entropy;
+use cmtp_codec::journal::PieceError;
 use cmtp_codec::{
     Chain, Digest, Field, Fqmn, Frame, Layer, Link, Name, Receipt, RedactedLayer, Seal,
 };
@@ -14,7 +15,7 @@ use cmtp_spec::{
 use quinn::SendStream;
 
 use crate::incoming::Fault;
-use crate::journal::{Draft, Hidden, Recorded};
+use crate::journal::{Draft, ReadError, Recorded, hide};
 use crate::node::{self, Live, Node};
 use crate::outgoing;
 use crate::refusal::Refusal;
@@ -313,7 +314,7 @@ impl<'a> Answering<'a> {
         let read = self.node.journal.read(pieces);
         let frames = match read {
             Ok(message) => message.answer_frames(),
-            Err(crate::journal::ReadError::Erased) => return Ok(false),
+            Err(ReadError::Piece(PieceError::Erased)) => return Ok(false),
             Err(error) => {
                 tracing::error!(%error, ?pieces, "a recorded answer can't be read");
                 return Err(Fault::Internal);
@@ -362,7 +363,7 @@ impl<'a> Answering<'a> {
             message_id: self.message_id(),
             seal,
             begin: self.pieces.first().copied(),
-            hidden: Hidden::hide(cores, content, &seal)?,
+            hidden: hide(cores, content, &seal)?,
         };
         let recorded = self.node.journal.record(draft).await?;
         self.pieces.push(recorded.index);

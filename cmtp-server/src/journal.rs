@@ -4,12 +4,10 @@
 //! writes it once, makes it durable once, and lets them go. Behind it the log is moved to segments, where entries, records
 //! and keys have a file of their own each. It never acknowledges what is not durable, and never drops what it acknowledged.
 
+mod body;
 mod clerk;
-mod commit;
 mod inspect;
-mod message;
 mod open;
-mod piece;
 mod segment;
 mod store;
 #[cfg(test)]
@@ -25,18 +23,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use cmtp_client::entropy::{self, NoEntropy};
+use cmtp_codec::journal::{Hidden, MessageReader, PieceError, PieceKeys};
 use cmtp_codec::{Digest, Entry, PublicKey, Receipt};
 use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status};
 use tokio::sync::{oneshot, watch};
 
 use crate::journal::clerk::Clerk;
-pub(crate) use crate::journal::commit::Commit;
 pub use crate::journal::inspect::{
     JournalCheck, JournalEntry, JournalFault, JournalFaultKind, check_journal,
 };
-pub(crate) use crate::journal::message::{MessageReader, ReadError, read_links};
 pub use crate::journal::open::{JournalOpenError, JournalReport};
-pub(crate) use crate::journal::piece::{Hidden, Piece};
 use crate::journal::store::Store;
 use crate::journal::writer::Submission;
 use crate::metrics::JournalMetrics;
@@ -86,7 +83,7 @@ impl Draft {
             message_id: [0; 16],
             seal,
             begin: None,
-            hidden: Hidden::hide(&[], content, &seal)?,
+            hidden: hide(&[], content, &seal)?,
         })
     }
 }
@@ -173,6 +170,27 @@ impl Drop for Journal {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Why a message can't be read back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ReadError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Piece(#[from] PieceError),
+}
+
+/// Hides cores and content of a piece under fresh keys.
+pub(crate) fn hide(
+    cores: &[u8],
+    content: &[u8],
+    seal: &Digest,
+) -> Result<Hidden, aws_lc_rs::error::Unspecified> {
+    let mut keys = [0; PieceKeys::LENGTH];
+    entropy::fill(&mut keys).map_err(|NoEntropy| aws_lc_rs::error::Unspecified)?;
+    Hidden::hide(PieceKeys(keys), cores, content, seal)
 }
 
 /// How a journal is kept.

@@ -2,14 +2,13 @@
 
 use bytes::BytesMut;
 use cmtp_client::entropy;
+use cmtp_codec::journal::{Commit, MessageReader, Piece, PieceError, read_links};
 use cmtp_codec::{Chain, Digest, Fqmn, Layer, Link, PublicKey, RedactedLayer};
 use cmtp_spec::{EntryFlags, EntryType, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step};
 
 use crate::answer::mark_dispatched;
 use crate::config::Config;
-use crate::journal::{
-    Commit, Draft, Hidden, JournalError, MessageReader, Piece, ReadError, read_links,
-};
+use crate::journal::{Draft, JournalError, ReadError, hide};
 use crate::node::{self, Node};
 use crate::refusal::Refusal;
 use crate::state::State;
@@ -137,7 +136,7 @@ impl Node {
         (entry_type, flags): (EntryType, EntryFlags),
     ) -> Result<Draft, RebuildError> {
         let mut chain: Chain = message.chain();
-        chain.append(&layer).map_err(ReadError::from)?;
+        chain.append(&layer).map_err(PieceError::from).map_err(ReadError::from)?;
         let seal = chain.seal(&self.key.layer_key().public());
         let (mut content, mut cores) = (BytesMut::new(), BytesMut::new());
         layer.encode(&mut content);
@@ -161,7 +160,7 @@ impl Node {
                 .unwrap_or_default(),
             seal,
             begin: pieces.first().copied(),
-            hidden: Hidden::hide(&cores, &content, &seal)?,
+            hidden: hide(&cores, &content, &seal)?,
         })
     }
 

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use cmtp_codec::journal::{Commit, MessageReader, PieceError};
 use cmtp_codec::{Entry, Message, PublicKey, ReceiptError};
 use cmtp_spec::{EntryFlags, EntryType};
 
-use crate::journal::commit::Commit;
-use crate::journal::message::{MessageReader, ReadError};
 use crate::journal::open::Walk;
 use crate::journal::{JournalOpenError, JournalReport, log_origin};
 
@@ -45,8 +44,7 @@ pub enum JournalFaultKind {
     Receipt(#[from] ReceiptError),
     /// The record.
     #[error("{0}")]
-    #[expect(private_interfaces, reason = "it is shown, not taken apart")]
-    Record(#[from] ReadError),
+    Record(#[from] PieceError),
     /// Its message has no beginning.
     #[error("its message does not begin where it says")]
     NoBeginning,

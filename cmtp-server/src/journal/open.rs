@@ -10,15 +10,14 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use cmtp_codec::PublicKey;
+use cmtp_codec::journal::{Commit, Damage, HEADER, Piece, Scanned, scan};
 use cmtp_spec::EntryType;
 use tokio::sync::watch;
 
 use crate::journal::clerk::{self, Clerk};
-use crate::journal::commit::Commit;
-use crate::journal::piece::Piece;
 use crate::journal::segment::ENTRIES;
 use crate::journal::store::Store;
-use crate::journal::wal::{self, Damage, HEADER, UNFINISHED, WAL, Wal};
+use crate::journal::wal::{self, UNFINISHED, WAL, Wal};
 use crate::journal::writer::{Chore, Committer, Mover, Writer, open_segment};
 use crate::journal::{Journal, JournalConfig, log_origin};
 use crate::node_key::NodeKey;
@@ -99,7 +98,7 @@ impl<'a> Walk<'a> {
         &mut self,
         first: u64,
         show: &mut impl FnMut(&Commit),
-    ) -> Result<wal::Scanned, JournalOpenError> {
+    ) -> Result<Scanned, JournalOpenError> {
         self.expect(first, WAL)?;
         let path = wal::path(self.folder, first, WAL);
         let io = |source| JournalOpenError::Io { path: path.clone(), source };
@@ -107,7 +106,7 @@ impl<'a> Walk<'a> {
         // A log that was moved loses its name before it is written over for the next: what still has it was read whole.
         fs::metadata(&path).map_err(io)?;
         let damaged = |damage| JournalOpenError::Damaged { path: path.clone(), damage };
-        let scanned = wal::scan(&bytes, self.node, first).map_err(damaged)?;
+        let scanned = scan(&bytes, self.node, first).map_err(damaged)?;
         scanned.commits.iter().for_each(|(commit, _)| self.take(commit, show));
         self.report.torn |= scanned.torn;
         Ok(scanned)
@@ -260,7 +259,7 @@ impl Journal {
 }
 
 /// Zeros what stands behind the last whole commit, so that nothing of it is ever taken for one.
-fn cut(file: &File, scanned: &wal::Scanned, segment_bytes: u64) -> io::Result<u64> {
+fn cut(file: &File, scanned: &Scanned, segment_bytes: u64) -> io::Result<u64> {
     let size = file.metadata()?.len().max(segment_bytes);
     if scanned.torn {
         file.set_len(scanned.end)?;
@@ -354,7 +353,6 @@ pub enum JournalOpenError {
     },
     /// What was durable is not whole any more.
     #[error("journal {}: {damage}; the disk lost what was acknowledged: restore the folder from a backup", path.display())]
-    #[expect(private_interfaces, reason = "the damage is shown, not taken apart")]
     Damaged {
         /// The file.
         path: PathBuf,

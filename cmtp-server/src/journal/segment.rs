@@ -6,11 +6,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use cmtp_codec::journal::{Commit, HEADER, PieceKeys, header};
 use cmtp_codec::{Entry, PublicKey};
 
-use crate::journal::commit::{Commit, read_body};
-use crate::journal::piece::PieceKeys;
-use crate::journal::wal::{self, HEADER};
+use crate::journal::body::read_body;
+use crate::journal::wal;
 
 /// Moves the commits of a log file that is not written to any more, and says where each one's record begins. The log may
 /// be removed afterwards.
@@ -25,7 +25,7 @@ pub(crate) fn write(
     let mut records = Part::create(folder, first, RECORDS)?;
     let mut keys = Part::create(folder, first, KEYS)?;
     let mut entries = Part::create(folder, first, ENTRIES)?;
-    records.out.write_all(&wal::header(node, first))?;
+    records.out.write_all(&header(node, first))?;
     let (mut places, mut at, mut record) = (Vec::new(), HEADER as u64, Vec::new());
     let mut synced = 0;
     for commit in commits {
@@ -101,7 +101,7 @@ impl Segment {
         let segment = Self { folder: folder.to_owned(), first };
         let mut head = [0; HEADER];
         segment.file(RECORDS)?.read_exact_at(&mut head, 0)?;
-        if head == wal::header(node, first) { Ok(segment) } else { Err(damaged("header")) }
+        if head == header(node, first) { Ok(segment) } else { Err(damaged("header")) }
     }
 
     /// The commit whose record begins at `at`, and where the next one would.

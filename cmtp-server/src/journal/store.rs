@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::journal::commit::{Commit, read_body};
+use cmtp_codec::journal::Commit;
+
+use crate::journal::body::read_body;
 use crate::journal::segment::Segment;
 
 /// Finds commits by index. Appended to by the writer, read by everybody.

@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use cmtp_codec::journal::{Broken, Commit, HEADER, Hidden, PREFIX, header, scan};
 use cmtp_codec::{Digest, Entry};
 use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status};
 
-use super::commit::{Commit, PREFIX};
-use super::piece::Hidden;
-use super::wal::{self, Broken, HEADER, LogFile, Wal};
+use super::wal::{self, LogFile, Wal};
 use super::writer::{CommitError, Committer};
-use super::{Draft, Journal, JournalConfig, JournalOpenError, JournalReport, log_origin};
+use super::{Draft, Journal, JournalConfig, JournalOpenError, JournalReport, hide, log_origin};
 use crate::metrics::Metrics;
 use crate::node_key::NodeKey;
 
@@ -32,7 +31,7 @@ struct Contents {
 impl Disk {
     fn new(node: &NodeKey) -> Self {
         let mut durable = vec![0; 1 << 20];
-        durable[..HEADER].copy_from_slice(&wal::header(&node.public(), 0));
+        durable[..HEADER].copy_from_slice(&header(&node.public(), 0));
         let contents = Contents { durable, pending: Vec::new(), syncs: true, fails: false };
         Self(Arc::new(Mutex::new(contents)))
     }
@@ -97,7 +96,7 @@ fn draft(number: u64) -> (Entry, Option<u64>, Hidden) {
         message_id: [0; 16],
         seal,
     };
-    (entry, None, Hidden::hide(b"cores", &[number as u8; 100], &seal).unwrap())
+    (entry, None, hide(b"cores", &[number as u8; 100], &seal).unwrap())
 }
 
 /// Commits 20 times, so many entries each, and gives the seals that were acknowledged.
@@ -134,11 +133,11 @@ fn what_was_acknowledged_survives_a_power_cut() {
     let (mut commit, _) = committer.prepare(JournalMode::ASYNC, vec![draft(255)], 2_000);
     committer.commit(&mut commit).unwrap();
     for kept in [0, 1, PREFIX, 100, commit.size() - 20] {
-        let scanned = wal::scan(&disk.after_power_cut(kept), &key.public(), 0).unwrap();
+        let scanned = scan(&disk.after_power_cut(kept), &key.public(), 0).unwrap();
         assert_eq!(seals(&scanned.commits), acknowledged, "kept {kept}");
         assert_eq!(scanned.torn, kept > 0);
     }
-    let scanned = wal::scan(&disk.after_power_cut(usize::MAX), &key.public(), 0).unwrap();
+    let scanned = scan(&disk.after_power_cut(usize::MAX), &key.public(), 0).unwrap();
     assert_eq!(scanned.commits.len(), 21);
     let times: Vec<_> = scanned.commits.iter().map(|(commit, _)| commit.time).collect();
     assert!(times.is_sorted(), "entry times never decrease: {times:?}");
@@ -150,7 +149,7 @@ fn without_the_sync_the_test_above_would_fail() {
     let disk = Disk::new(&key);
     disk.0.lock().unwrap().syncs = false;
     let acknowledged = acknowledge(&mut committer(&disk, &key), JournalMode::WAL);
-    let scanned = wal::scan(&disk.after_power_cut(0), &key.public(), 0).unwrap();
+    let scanned = scan(&disk.after_power_cut(0), &key.public(), 0).unwrap();
     assert!(!acknowledged.is_empty() && scanned.commits.is_empty());
 }
 
@@ -170,12 +169,12 @@ fn damage_to_what_was_durable_is_no_torn_tail() {
     let disk = Disk::new(&key);
     acknowledge(&mut committer(&disk, &key), JournalMode::WAL);
     let good = disk.after_power_cut(0);
-    let scanned = wal::scan(&good, &key.public(), 0).unwrap();
+    let scanned = scan(&good, &key.public(), 0).unwrap();
     let (_, last) = scanned.commits[19];
     for (number, (_, at)) in scanned.commits.iter().enumerate() {
         let mut bad = good.to_vec();
         bad[*at as usize + PREFIX + 40] ^= 1;
-        let found = wal::scan(&bad.into(), &key.public(), 0);
+        let found = scan(&bad.into(), &key.public(), 0);
         if *at == last {
             // Nothing behind it says that it was durable: it can't be told from a torn one.
             assert_eq!(found.unwrap().commits.len(), 19);
@@ -192,10 +191,10 @@ fn every_cut_of_a_log_is_read_up_to_its_last_whole_commit() {
     let disk = Disk::new(&key);
     acknowledge(&mut committer(&disk, &key), JournalMode::WAL);
     let good = disk.after_power_cut(0);
-    let scanned = wal::scan(&good, &key.public(), 0).unwrap();
+    let scanned = scan(&good, &key.public(), 0).unwrap();
     for cut in HEADER..scanned.end as usize {
         let whole = scanned.commits.iter().filter(|(_, at)| *at < cut as u64).count();
-        let found = wal::scan(&good.slice(..cut), &key.public(), 0).unwrap().commits.len();
+        let found = scan(&good.slice(..cut), &key.public(), 0).unwrap().commits.len();
         // The last commit is whole up to the padding that follows it.
         assert!(found == whole || found + 1 == whole, "cut at {cut}: {found} of {whole}");
     }
@@ -266,7 +265,7 @@ async fn a_move_that_was_interrupted_is_done_again() {
     let (segment, commits) =
         super::writer::open_segment(folder.path(), &key().public(), first, |_| {}).unwrap();
     let size = commits.len();
-    let (mut log, mut commit) = (wal::header(&key().public(), first).to_vec(), Vec::new());
+    let (mut log, mut commit) = (header(&key().public(), first).to_vec(), Vec::new());
     for (_, at) in commits {
         segment.read(at).unwrap().0.encode(&mut commit);
         log.extend_from_slice(&commit);

@@ -7,11 +7,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use bytes::{BufMut, Bytes};
 use cmtp_codec::PublicKey;
-use cmtp_spec::binding;
-
-use crate::journal::commit::{ALIGN, Commit, Framed, framed};
+use cmtp_codec::journal::{Commit, HEADER, header};
 
 /// What a log is written to; a simulated disk in tests, a file else.
 pub(crate) trait LogFile: Send {
@@ -175,94 +172,6 @@ impl Spare {
     }
 }
 
-/// What a file was found to hold.
-#[derive(Debug)]
-pub(crate) struct Scanned {
-    /// The commits, each with its place.
-    pub(crate) commits: Vec<(Commit, u64)>,
-    /// Where the last whole commit ends.
-    pub(crate) end: u64,
-    /// Bytes behind it that are no whole commit and were never promised to anybody.
-    pub(crate) torn: bool,
-    /// What no commit says was durable, up to the end.
-    pub(crate) last: Bytes,
-}
-
-/// Reads all commits of a file that begins with the entry `first`.
-///
-/// # Errors
-/// [`Damage`] where a commit that was durable once is not whole.
-pub(crate) fn scan(file: &Bytes, node: &PublicKey, first: u64) -> Result<Scanned, Damage> {
-    if file.get(..HEADER) != Some(&header(node, first)) {
-        return Err(Damage { offset: 0, what: Broken::Header });
-    }
-    let mut scanned =
-        Scanned { commits: Vec::new(), end: HEADER as u64, torn: false, last: Bytes::new() };
-    let (mut at, mut next) = (HEADER, first);
-    while let Framed::Whole { start, end } = framed(file, at) {
-        let commit = Commit::decode(file.slice(start..end))
-            .filter(|commit| commit.first == next)
-            .ok_or(Damage { offset: at as u64, what: Broken::Order })?;
-        next += commit.pieces.len() as u64;
-        scanned.commits.push((commit, at as u64));
-        at = end.next_multiple_of(ALIGN);
-    }
-    scanned.end = at as u64;
-    let durable = scanned.commits.last().map_or(at as u64, |(commit, _)| commit.durable);
-    let durable = usize::try_from(durable).unwrap_or(at).clamp(HEADER, at.min(file.len()));
-    scanned.last = file.slice(durable..at.min(file.len()));
-    scanned.torn = file.get(at..).is_some_and(|rest| rest.iter().any(|&byte| byte != 0));
-    if scanned.torn {
-        check_tail(file, at, next)?;
-    }
-    Ok(scanned)
-}
-
-/// [JRN-7] A torn tail is behind all that was durable: a later commit that says otherwise tells of damage.
-fn check_tail(file: &Bytes, at: usize, next: u64) -> Result<(), Damage> {
-    let magic = &binding::COMMIT_MAGIC[..];
-    for later in (at..file.len()).step_by(ALIGN) {
-        if !file[later..].starts_with(magic) {
-            continue;
-        }
-        let Framed::Whole { start, end } = framed(file, later) else { continue };
-        let commit = Commit::decode_bare(file.slice(start..end));
-        if commit.is_some_and(|(commit, _)| commit.durable > at as u64 && commit.first > next) {
-            return Err(Damage { offset: at as u64, what: Broken::Commit });
-        }
-    }
-    Ok(())
-}
-
-/// A file of the journal that lost what was durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("at byte {offset}: {what}")]
-pub(crate) struct Damage {
-    pub(crate) offset: u64,
-    pub(crate) what: Broken,
-}
-
-/// What is wrong there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Broken {
-    #[error("the header is not that of this node's journal")]
-    Header,
-    #[error("a commit that was durable is damaged")]
-    Commit,
-    #[error("a commit does not continue the one before")]
-    Order,
-}
-
-/// What every file of the journal begins with.
-pub(crate) fn header(node: &PublicKey, first: u64) -> [u8; HEADER] {
-    let mut header = [0; HEADER];
-    let mut out = header.as_mut_slice();
-    out.put_slice(&binding::JOURNAL_MAGIC);
-    out.put_u64(first);
-    out.put_slice(&node.0);
-    header
-}
-
 /// The number in a file's name: the index of its first entry.
 pub(crate) fn first_of(path: &Path, extension: &str) -> Option<u64> {
     let is_ours = path.extension().is_some_and(|found| found == extension);
@@ -308,8 +217,6 @@ fn write_zeros(file: &File, size: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes of [`header`].
-pub(crate) const HEADER: usize = 64;
 /// Ending of a log's name.
 pub(crate) const WAL: &str = "wal";
 /// Ending of what is not whole yet.

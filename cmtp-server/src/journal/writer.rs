@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use cmtp_codec::journal::{ALIGN, Commit, HEADER, Hidden, PREFIX, Piece};
 use cmtp_codec::{Entry, PublicKey, Receipt, Signature};
 use cmtp_spec::{EntryFlags, JournalMode};
 use rustix::io::Errno;
@@ -16,11 +17,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
 use crate::journal::clerk::{Batch, Settled};
-use crate::journal::commit::{ALIGN, Commit, PREFIX};
-use crate::journal::piece::{Hidden, Piece};
 use crate::journal::segment::{self, Segment};
 use crate::journal::store::Store;
-use crate::journal::wal::{self, HEADER, LogFile, Spare, Wal};
+use crate::journal::wal::{self, LogFile, Spare, Wal};
 use crate::journal::{JournalError, Recorded};
 use crate::metrics::JournalMetrics;
 use crate::node::now;
@@ -69,6 +68,7 @@ impl<F: LogFile> Committer<F> {
             first,
             durable: 0,
             mode,
+            merge_delay: 0,
             time: self.last_time,
             signature: Signature([0; 64]),
             pieces: (first..).zip(drafts).map(piece).collect(),

@@ -3,40 +3,53 @@
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::error::Unspecified;
 use bytes::Bytes;
-use cmtp_client::entropy::{self, NoEntropy};
-use cmtp_codec::{Digest, Entry};
+
+use crate::hash::Digest;
+use crate::receipt::Entry;
 
 /// What one entry stands for: some layers of a message, or a note of the node's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
-    pub(crate) entry: Entry,
+pub struct Piece {
+    /// The leaf of the log.
+    pub entry: Entry,
     /// Index of the entry that the message began with; the pieces of a message share it.
-    pub(crate) begin: u64,
-    pub(crate) hidden: Hidden,
+    pub begin: u64,
+    /// What the entry says nothing of.
+    pub hidden: Hidden,
 }
 
 /// Content and cores, each under a key of its own; where the key is destroyed, nobody can read it any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Hidden {
-    pub(crate) keys: PieceKeys,
+pub struct Hidden {
+    /// All that reads it.
+    pub keys: PieceKeys,
     /// The layers' cores: all that a redacted message keeps.
-    pub(crate) cores: Bytes,
+    pub cores: Bytes,
     /// The layers' frames.
-    pub(crate) content: Bytes,
+    pub content: Bytes,
 }
 
 /// The two keys of a piece: for its content, and for its cores. All zero: destroyed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PieceKeys(pub(crate) [u8; PieceKeys::LENGTH]);
+pub struct PieceKeys(
+    /// The content's key, the cores' key.
+    pub [u8; PieceKeys::LENGTH],
+);
 
 impl PieceKeys {
     /// Bytes of both keys.
-    pub(crate) const LENGTH: usize = 64;
+    pub const LENGTH: usize = 64;
+    /// As a key: it was destroyed.
+    pub const DESTROYED: [u8; KEY] = [0; KEY];
 
-    fn fresh() -> Result<Self, Unspecified> {
-        let mut keys = [0; Self::LENGTH];
-        entropy::fill(&mut keys).map_err(|NoEntropy| Unspecified)?;
-        Ok(Self(keys))
+    /// Of the content.
+    pub fn content(&self) -> &[u8] {
+        &self.0[..KEY]
+    }
+
+    /// Of the cores.
+    pub fn cores(&self) -> &[u8] {
+        &self.0[KEY..]
     }
 }
 
@@ -47,25 +60,29 @@ impl std::fmt::Debug for PieceKeys {
 }
 
 impl Hidden {
-    /// Hides both under fresh keys, bound to the seal hash `seal`.
-    pub(crate) fn hide(cores: &[u8], content: &[u8], seal: &Digest) -> Result<Self, Unspecified> {
-        let keys = PieceKeys::fresh()?;
-        let (content_key, cores_key) = keys.0.split_at(KEY);
-        Ok(Self {
-            keys,
-            cores: encrypt(cores_key, cores, seal)?,
-            content: encrypt(content_key, content, seal)?,
-        })
+    /// Hides both under `keys`, bound to the seal hash `seal`. No other text may ever be hidden under them.
+    ///
+    /// # Errors
+    /// What the crypto library says; a text above 64 GiB is all that it refuses.
+    pub fn hide(
+        keys: PieceKeys,
+        cores: &[u8],
+        content: &[u8],
+        seal: &Digest,
+    ) -> Result<Self, Unspecified> {
+        let cores = encrypt(keys.cores(), cores, seal)?;
+        let content = encrypt(keys.content(), content, seal)?;
+        Ok(Self { keys, cores, content })
     }
 
-    /// The layers' frames, where they were not erased.
-    pub(crate) fn content(&self, seal: &Digest) -> Option<Bytes> {
-        decrypt(&self.keys.0[..KEY], &self.content, seal)
+    /// The layers' frames, where they were not erased: `None` also where the key is another, or the text was changed.
+    pub fn content(&self, seal: &Digest) -> Option<Bytes> {
+        decrypt(self.keys.content(), &self.content, seal)
     }
 
-    /// The layers' cores, where they were not erased.
-    pub(crate) fn cores(&self, seal: &Digest) -> Option<Bytes> {
-        decrypt(&self.keys.0[KEY..], &self.cores, seal)
+    /// The layers' cores, where they were not erased; `None` as for the content.
+    pub fn cores(&self, seal: &Digest) -> Option<Bytes> {
+        decrypt(self.keys.cores(), &self.cores, seal)
     }
 }
 
@@ -78,6 +95,9 @@ fn encrypt(key: &[u8], plain: &[u8], seal: &Digest) -> Result<Bytes, Unspecified
 }
 
 fn decrypt(key: &[u8], hidden: &[u8], seal: &Digest) -> Option<Bytes> {
+    if key == PieceKeys::DESTROYED {
+        return None;
+    }
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?);
     let mut data = hidden.to_vec();
     let length = key.open_in_place(nonce(), Aad::from(seal.0), &mut data).ok()?.len();
@@ -101,7 +121,7 @@ mod tests {
     #[test]
     fn what_is_hidden_comes_back_with_its_key_and_its_seal_only() {
         let seal = Digest([7; 32]);
-        let mut hidden = Hidden::hide(b"cores", b"content", &seal).unwrap();
+        let mut hidden = Hidden::hide(PieceKeys([5; 64]), b"cores", b"content", &seal).unwrap();
         assert_eq!(hidden.content(&seal).unwrap(), "content");
         assert_eq!(hidden.cores(&seal).unwrap(), "cores");
         assert_eq!(hidden.content(&Digest::ZERO), None);

@@ -1,18 +1,22 @@
 //! A message as it is read back from its pieces.
 
-use std::io;
-
 use bytes::{Bytes, BytesMut};
-use cmtp_codec::{
-    Assembler, Chain, DecodeError, DecodeErrorKind, Frame, FrameReader, Link, LinkError, Message,
-    Part, PublicKey, Receipt, Seal, Source,
-};
 use cmtp_spec::{EntryType, limits};
 
+use crate::assemble::{Assembler, Part, Source};
+use crate::chain::{Chain, Link, LinkError};
+use crate::core::RedactedLayer;
+use crate::error::{DecodeError, DecodeErrorKind};
+use crate::frame::{Frame, FrameReader};
 use crate::journal::piece::Piece;
+use crate::key::PublicKey;
+use crate::message::Message;
+use crate::receipt::Receipt;
+use crate::seal::Seal;
 
 /// Puts a message together again, piece by piece, and checks that it is what was sealed.
-pub(crate) struct MessageReader {
+#[derive(Debug)]
+pub struct MessageReader {
     node: PublicKey,
     chain: Chain,
     links: Vec<Link>,
@@ -21,7 +25,8 @@ pub(crate) struct MessageReader {
 }
 
 impl MessageReader {
-    pub(crate) const fn new(node: PublicKey) -> Self {
+    /// A message of which no piece was read; `node` is the key that seals.
+    pub const fn new(node: PublicKey) -> Self {
         let chain = Chain::EMPTY;
         Self { node, chain, links: Vec::new(), interims: Vec::new(), seal: None }
     }
@@ -29,11 +34,11 @@ impl MessageReader {
     /// Takes the next piece of the message.
     ///
     /// # Errors
-    /// [`ReadError`] where it was erased, or is not what its entry says.
-    pub(crate) fn push(&mut self, piece: &Piece, receipt: Receipt) -> Result<(), ReadError> {
+    /// [`PieceError`] where it was erased, or is not what its entry says.
+    pub fn push(&mut self, piece: &Piece, receipt: Receipt) -> Result<(), PieceError> {
         let entry = &piece.entry;
-        let content = piece.hidden.content(&entry.seal).ok_or(ReadError::Erased)?;
-        let cores = piece.hidden.cores(&entry.seal).ok_or(ReadError::Erased)?;
+        let content = piece.hidden.content(&entry.seal).ok_or(PieceError::Erased)?;
+        let cores = piece.hidden.cores(&entry.seal).ok_or(PieceError::Erased)?;
         let (before, mut expected_cores) = (self.links.len(), BytesMut::new());
         for link in read_links(content, self.chain.length())? {
             self.chain.push(&link)?;
@@ -48,7 +53,7 @@ impl MessageReader {
         };
         let is_whole = self.links.len() > before && cores == expected_cores;
         if sealed != entry.seal || length != entry.layers || !is_whole {
-            return Err(ReadError::OtherSeal);
+            return Err(PieceError::OtherSeal);
         }
         let seal = Seal { receipt: Some(receipt), ..Seal::new(self.node, entry.seal) };
         match entry.entry_type {
@@ -60,17 +65,17 @@ impl MessageReader {
     }
 
     /// The chain so far.
-    pub(crate) const fn chain(&self) -> Chain {
+    pub const fn chain(&self) -> Chain {
         self.chain
     }
 
     /// The layers so far.
-    pub(crate) fn links(&self) -> &[Link] {
+    pub fn links(&self) -> &[Link] {
         &self.links
     }
 
     /// The frames of the recorded answer, up to its SEAL, which says that it is recorded.
-    pub(crate) fn answer_frames(mut self) -> Option<Bytes> {
+    pub fn answer_frames(mut self) -> Option<Bytes> {
         let mut seal = self.seal.take()?;
         seal.recorded = true;
         let mut out = BytesMut::new();
@@ -88,23 +93,26 @@ impl MessageReader {
     }
 
     /// The whole message, where its seal was reached.
-    pub(crate) fn into_message(self) -> Option<Message> {
+    pub fn into_message(self) -> Option<Message> {
         Some(Message { links: self.links, interims: self.interims, seal: self.seal? })
     }
 }
 
 /// What a link leaves behind when it is redacted; the chain has just taken it.
-pub(crate) fn redacted(chain: &Chain, link: &Link) -> Link {
+pub fn redacted(chain: &Chain, link: &Link) -> Link {
     match (link, chain.core()) {
         (Link::Layer(layer), Some(core)) => {
-            Link::Core(cmtp_codec::RedactedLayer { core: *core, signature: layer.signature })
+            Link::Core(RedactedLayer { core: *core, signature: layer.signature })
         }
         _ => link.clone(),
     }
 }
 
 /// The links whose frames these are, after `number` others.
-pub(crate) fn read_links(frames: Bytes, number: u32) -> Result<Vec<Link>, ReadError> {
+///
+/// # Errors
+/// [`PieceError`] where a frame is malformed or in a wrong place.
+pub fn read_links(frames: Bytes, number: u32) -> Result<Vec<Link>, PieceError> {
     let mut assembler = Assembler::new(Source::Stored, limits::STORED_MAX).after(number);
     let mut reader = FrameReader::new(0);
     reader.push_bytes(frames);
@@ -118,19 +126,22 @@ pub(crate) fn read_links(frames: Bytes, number: u32) -> Result<Vec<Link>, ReadEr
 }
 
 /// Why a message can't be read back.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum ReadError {
-    #[error("{0}")]
-    Io(#[from] io::Error),
+pub enum PieceError {
+    /// A key is destroyed, or it is not the key of this text.
     #[error("the content was erased")]
     Erased,
+    /// A frame.
     #[error("the recorded frames: {0}")]
     Frame(#[from] DecodeError),
+    /// The place of a frame.
     #[error("the recorded frames: {0}")]
     Place(#[from] DecodeErrorKind),
+    /// A layer.
     #[error("the recorded layers: {0}")]
     Link(#[from] LinkError),
+    /// Layers, cores or their number.
     #[error("the recorded layers are not those that were sealed")]
     OtherSeal,
 }
