@@ -34,6 +34,7 @@ pub use crate::journal::inspect::{
     JournalCheck, JournalEntry, JournalFault, JournalFaultKind, check_journal,
 };
 pub use crate::journal::open::{JournalOpenError, JournalReport};
+pub(crate) use crate::journal::store::EntryBytes;
 use crate::journal::store::Store;
 use crate::journal::writer::Submission;
 use crate::metrics::JournalMetrics;
@@ -44,11 +45,43 @@ pub(crate) struct Journal {
     threads: Mutex<Vec<JoinHandle<()>>>,
     store: Arc<Store>,
     failed: watch::Receiver<Option<String>>,
+    durable: watch::Receiver<u64>,
     is_full: Arc<AtomicBool>,
     node: PublicKey,
     log_origin: String,
     /// Held until the journal is closed, so that no other node writes to it.
     lock: Mutex<Option<File>>,
+}
+
+/// Sees the entries that are durable, in their order.
+#[derive(Clone, Debug)]
+pub(crate) struct Follower {
+    store: Arc<Store>,
+    durable: watch::Receiver<u64>,
+}
+
+#[cfg_attr(not(test), expect(dead_code, reason = "the log comes next"))]
+impl Follower {
+    /// The number of entries that are durable now.
+    pub(crate) fn durable(&self) -> u64 {
+        *self.durable.borrow()
+    }
+
+    /// Waits until more than `seen` entries are durable, and says how many; `None` once the journal is closed.
+    pub(crate) async fn beyond(&mut self, seen: u64) -> Option<u64> {
+        self.durable.wait_for(|&durable| durable > seen).await.ok().map(|durable| *durable)
+    }
+
+    /// Durable entries from `from` on, `max` at most; none where there is none yet. Reads files where they are old.
+    pub(crate) fn entries(&self, from: u64, max: usize) -> io::Result<Vec<EntryBytes>> {
+        let left = usize::try_from(self.durable().saturating_sub(from)).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(Vec::new());
+        }
+        let mut entries = self.store.entries(from, left.min(max))?;
+        entries.truncate(left.min(max));
+        Ok(entries)
+    }
 }
 
 /// A piece to be journalled: what its entry says, and what it hides.
@@ -130,6 +163,12 @@ impl Journal {
             message.push(piece, receipt)?;
         }
         Ok(message)
+    }
+
+    /// What follows the journal entry by entry, in threads and tasks of its own.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the log comes next"))]
+    pub(crate) fn follow(&self) -> Follower {
+        Follower { store: Arc::clone(&self.store), durable: self.durable.clone() }
     }
 
     /// Waits for the first failure, and says what failed.

@@ -220,6 +220,7 @@ impl Journal {
             key,
         };
         let (failed, has_failed) = watch::channel(None);
+        let (durable, is_durable) = watch::channel(walk.next);
         let is_full = Arc::new(AtomicBool::new(false));
         let (sender, batches) = mpsc::channel();
         let (settled, results) = tokio::sync::mpsc::unbounded_channel();
@@ -239,6 +240,7 @@ impl Journal {
             asked_spare: false,
             spare,
             failed,
+            durable,
             is_full: Arc::clone(&is_full),
             metrics: config.metrics.clone(),
         };
@@ -249,6 +251,7 @@ impl Journal {
             threads: Mutex::new(vec![writing, moving]),
             store,
             failed: has_failed,
+            durable: is_durable,
             is_full,
             node,
             log_origin: log_origin(&node),

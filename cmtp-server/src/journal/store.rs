@@ -1,10 +1,11 @@
 //! Where each entry of the journal is, in the log or moved out of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use cmtp_codec::Entry;
 use cmtp_codec::journal::Commit;
 
 use crate::journal::body::read_body;
@@ -12,7 +13,21 @@ use crate::journal::segment::Segment;
 
 /// Finds commits by index. Appended to by the writer, read by everybody.
 #[derive(Debug, Default)]
-pub(crate) struct Store(RwLock<BTreeMap<u64, Held>>);
+pub(crate) struct Store {
+    files: RwLock<BTreeMap<u64, Held>>,
+    recent: Mutex<Recent>,
+}
+
+/// The newest entries, for who follows the journal: to read them from its files would mean to read the records, too.
+#[derive(Debug, Default)]
+struct Recent {
+    /// Index of the first.
+    first: u64,
+    entries: VecDeque<EntryBytes>,
+}
+
+/// An entry as it is hashed.
+pub(crate) type EntryBytes = [u8; Entry::LENGTH];
 
 /// A file and where its commits begin: (first index, byte), ascending.
 #[derive(Clone, Debug)]
@@ -54,15 +69,36 @@ impl Store {
     }
 
     /// A commit was written to the log that is being written.
-    pub(crate) fn committed(&self, first: u64, at: u64) {
+    pub(crate) fn committed(&self, commit: &Commit, at: u64) {
         if let Some(mut last) = self.write().last_entry() {
-            last.get_mut().commits.push((first, at));
+            last.get_mut().commits.push((commit.first, at));
         }
+        self.recent().push(commit);
+    }
+
+    /// Entries from `from` on, at least one and about `max` at most; none where there is none yet.
+    pub(crate) fn entries(&self, from: u64, max: usize) -> io::Result<Vec<EntryBytes>> {
+        if let Some(entries) = self.recent().get(from, max) {
+            return Ok(entries);
+        }
+        let mut entries = Vec::new();
+        while entries.len() < max {
+            let next = from + entries.len() as u64;
+            let commit = match self.read(next) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !entries.is_empty() => {
+                    break;
+                }
+                read => read?,
+            };
+            let skip = usize::try_from(next - commit.first).unwrap_or(usize::MAX);
+            entries.extend(commit.pieces.iter().skip(skip).map(|piece| piece.entry.to_bytes()));
+        }
+        Ok(entries)
     }
 
     /// The commits of the log that begins with the entry `first`, each read when its turn comes.
     pub(crate) fn log(&self, first: u64) -> impl Iterator<Item = io::Result<Commit>> + use<> {
-        let files = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
         let held = files.get(&first).cloned();
         let commits =
             |Held { file, commits }: Held| commits.into_iter().map(move |(_, at)| file.read(at));
@@ -83,7 +119,7 @@ impl Store {
 
     /// The file, and the byte where the commit would begin. Nothing is read under the lock, for which the writer waits.
     fn find(&self, index: u64) -> Option<(Source, u64)> {
-        let files = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
         let (_, held) = files.range(..=index).next_back()?;
         let place = held.commits.partition_point(|(first, _)| *first <= index);
         let (_, at) = held.commits.get(place.checked_sub(1)?)?;
@@ -91,6 +127,32 @@ impl Store {
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<u64, Held>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.files.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl Recent {
+    fn push(&mut self, commit: &Commit) {
+        if self.first + self.entries.len() as u64 != commit.first {
+            (self.first, self.entries) = (commit.first, VecDeque::new());
+        }
+        self.entries.extend(commit.pieces.iter().map(|piece| piece.entry.to_bytes()));
+        let surplus = self.entries.len().saturating_sub(RECENT);
+        self.entries.drain(..surplus);
+        self.first += surplus as u64;
+    }
+
+    /// `None` where they are older than what is kept, or not there yet.
+    fn get(&self, from: u64, max: usize) -> Option<Vec<EntryBytes>> {
+        let skip = usize::try_from(from.checked_sub(self.first)?).ok()?;
+        let entries: Vec<_> = self.entries.iter().skip(skip).take(max).copied().collect();
+        (!entries.is_empty()).then_some(entries)
+    }
+}
+
+/// Entries that are kept at hand: 4.5 MB, more than a second's at full load.
+const RECENT: usize = 1 << 16;

@@ -12,7 +12,9 @@ use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status};
 
 use super::wal::{self, LogFile, Wal};
 use super::writer::{CommitError, Committer};
-use super::{Draft, Journal, JournalConfig, JournalOpenError, JournalReport, hide, log_origin};
+use super::{
+    Draft, EntryBytes, Journal, JournalConfig, JournalOpenError, JournalReport, hide, log_origin,
+};
 use crate::metrics::Metrics;
 use crate::node_key::NodeKey;
 
@@ -317,4 +319,27 @@ async fn many_at_once_share_commits() {
     indexes.sort_unstable();
     assert_eq!(indexes, (0..200).collect::<Vec<_>>());
     assert!(commits.into_inner() > 1, "200 that wait at once take fewer than 200 commits");
+}
+
+#[tokio::test]
+async fn who_follows_sees_every_durable_entry_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, ..) = open(folder.path());
+    let mut follower = journal.follow();
+    let recorded = fill(&journal, 60).await;
+    let count = recorded.len() as u64;
+    assert!(follower.beyond(count - 1).await.is_some());
+    let live = follower.entries(0, usize::MAX).unwrap();
+    assert_eq!(live.len() as u64, count);
+    assert_eq!(follower.entries(7, 3).unwrap(), live[7..10]);
+    assert_eq!(follower.entries(count, 3).unwrap(), Vec::<EntryBytes>::new());
+    journal.close();
+    assert_eq!(follower.beyond(count).await, None);
+    drop(journal);
+    // From the files, where some are moved.
+    let (journal, ..) = open(folder.path());
+    let follower = journal.follow();
+    assert_eq!(follower.durable(), count);
+    assert_eq!(follower.entries(0, usize::MAX).unwrap(), live);
+    assert_eq!(follower.entries(7, 3).unwrap(), live[7..10]);
 }

@@ -114,6 +114,8 @@ pub(crate) struct Writer {
     pub(crate) asked_spare: bool,
     pub(crate) spare: Arc<Mutex<Option<Spare>>>,
     pub(crate) failed: watch::Sender<Option<String>>,
+    /// The number of entries that are durable.
+    pub(crate) durable: watch::Sender<u64>,
     /// Whether the disk was full at the last commit, so that it is said once.
     pub(crate) is_full: Arc<AtomicBool>,
     pub(crate) metrics: JournalMetrics,
@@ -220,7 +222,10 @@ impl Writer {
                     tracing::info!("the journal's disk has room again");
                 }
                 self.metrics.committed(receipts.len(), size, begun.elapsed());
-                self.store.committed(commit.first, at);
+                self.store.committed(&commit, at);
+                if !self.committer.wal.is_dirty() {
+                    self.durable.send_replace(self.committer.next);
+                }
                 if !self.asked_spare && self.committer.wal.is_half_full() {
                     self.asked_spare = true;
                     // The mover ends after the writer only.
@@ -243,6 +248,7 @@ impl Writer {
             self.fail(&error);
             return Err(error);
         }
+        self.durable.send_replace(self.committer.next);
         let node = self.committer.key.public();
         let spare = lock(&self.spare).take().filter(|spare| spare.size >= room);
         let (file, room) = match spare.map(|spare| (spare.size, spare.begin(&path, &node, first))) {
@@ -260,8 +266,9 @@ impl Writer {
     }
 
     fn sync(&mut self) {
-        if let Err(error) = self.committer.wal.sync() {
-            self.fail(&error);
+        match self.committer.wal.sync() {
+            Ok(()) => drop(self.durable.send_replace(self.committer.next)),
+            Err(error) => drop(self.fail(&error)),
         }
     }
 
