@@ -73,6 +73,12 @@ pub(crate) fn cells(stage: &Stage) -> Vec<Cell> {
     let mut cells = vec![
         peer("quinn", "raw quinn echo, 2 workers on each side", "quinn", 2),
         peer("quinn-1", "the same on current-thread runtimes", "quinn", 1),
+        peer(
+            "ceiling",
+            "*ceiling*: that with the cryptography and bytes of an exchange",
+            "ceiling",
+            1,
+        ),
         peer("h3", "h3 over quinn, POST, 12 headers", "h3", 2),
         peer("tonic", "tonic gRPC over TLS, unary, 12 metadata entries", "grpc", 2),
         Cell {
@@ -83,6 +89,7 @@ pub(crate) fn cells(stage: &Stage) -> Vec<Cell> {
         },
         peer("gateway", "HTTP/2 gateway, JWT check, async-nats", "gateway", 2),
         peer("gateway-open", "the same gateway without the check", "gateway-unchecked", 2),
+        peer("ceiling-nats", "*ceiling* over NATS", "ceiling-nats", 1),
         echo("async", "**CMTP** echo, `async`", false, 64),
         echo("async-verified", "**CMTP** echo, `async`, each answer verified", false, 1),
         echo("async-signed", "**CMTP** echo, `async`, each request signed, too", true, 1),

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 /// What a slot of the load calls, one call after the other. Clones share one connection.
 pub(crate) trait Call: Clone + Send + 'static {
-    /// Sends `body`, and gives the number of bytes that came back, once all of them did and the status was success.
+    /// Sends `body`, and gives the number of bytes of the body that came back, once all of it did and the status was success.
     fn call(&mut self, body: Bytes) -> impl Future<Output = anyhow::Result<usize>> + Send;
 }
 

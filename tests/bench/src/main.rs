@@ -4,7 +4,9 @@
 //! `cmtp-bench serve` and `cmtp-bench load`, for the peers; `cmtpd serve` and `cmtp bench` for CMTP. Nothing of CMTP is
 //! linked into it. `tests/bench/run` builds everything and calls it.
 
+mod ceiling;
 mod cell;
+mod evidence;
 mod gateway;
 mod grpc;
 mod h3;

@@ -11,13 +11,17 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::keys::Keys;
 use crate::load::{Outcome, Plan, load};
-use crate::{gateway, grpc, h3, nats, quic};
+use crate::{ceiling, gateway, grpc, h3, nats, quic};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Peer {
     /// A bidirectional QUIC stream for each request, and nothing else.
     Quinn,
+    /// Quinn with the evidence of an exchange, and nothing else of CMTP.
+    Ceiling,
+    /// The same over NATS.
+    CeilingNats,
     /// HTTP/3.
     H3,
     /// gRPC.
@@ -37,7 +41,7 @@ pub(crate) struct Serve {
     /// The directory of certificate and keys.
     #[arg(long)]
     keys: PathBuf,
-    /// The NATS server behind a gateway.
+    /// The NATS server behind a gateway or a ceiling.
     #[arg(long, default_value = "")]
     nats: String,
     /// 1 is a current-thread runtime.
@@ -51,6 +55,8 @@ impl Serve {
         runtime(self.threads)?.block_on(async {
             match self.peer {
                 Peer::Quinn => quic::serve(&keys).await,
+                Peer::Ceiling => ceiling::serve(&keys, None).await,
+                Peer::CeilingNats => ceiling::serve(&keys, Some(&self.nats)).await,
                 Peer::H3 => h3::serve(&keys).await,
                 Peer::Grpc => grpc::serve(&keys).await,
                 Peer::Gateway => gateway::serve(&keys, &self.nats, true).await,
@@ -100,6 +106,9 @@ impl LoadPeer {
         let address = || self.address.parse::<SocketAddr>().context("the server's address");
         match self.peer {
             Peer::Quinn => load(plan, quic::Stream::connect(address()?, keys).await?).await,
+            Peer::Ceiling | Peer::CeilingNats => {
+                load(plan, ceiling::Exchange::connect(address()?, keys).await?).await
+            }
             Peer::H3 => load(plan, h3::Post::connect(address()?, keys).await?).await,
             Peer::Grpc => load(plan, grpc::Unary::connect(address()?, keys).await?).await,
             Peer::Gateway | Peer::GatewayUnchecked => {

@@ -99,7 +99,7 @@ fn transport() -> Arc<TransportConfig> {
     Arc::new(transport)
 }
 
-const ALPN: &[u8] = b"echo";
+pub(crate) const ALPN: &[u8] = b"echo";
 const BODY_MAX: usize = 1 << 20;
 /// The default of the system loses packets under load.
 const SOCKET_BUFFER: usize = 4 << 20;
