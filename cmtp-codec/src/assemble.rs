@@ -111,7 +111,9 @@ impl Assembler {
             Frame::Interim(seal) => self.take_interim(seal).map(Some),
             Frame::Seal(seal) => self.take_seal(seal).map(Some),
             // [FRM-5] A known frame on a stream where its row does not list it is an error.
-            Frame::Settings(_) | Frame::Goaway(_) | Frame::Keys(_) => Err(Kind::Unexpected),
+            Frame::Settings(_) | Frame::Goaway(_) | Frame::Keys(_) | Frame::Checkpoint(_) => {
+                Err(Kind::Unexpected)
+            }
         }
     }
 

@@ -111,6 +111,9 @@ pub enum DecodeErrorKind {
     /// RCP-1, RCP-12.
     #[error("keys of a key list are not in ascending order, or there is none")]
     KeyOrder,
+    /// FRM-20.
+    #[error("CHECKPOINT is no consistency proof with a checkpoint behind it")]
+    Checkpoint,
     /// RCP-3.
     #[error("journal mode and index of R0 disagree")]
     ReceiptIndex,

@@ -12,6 +12,7 @@ use crate::hash::{Digest, Salt};
 use crate::key::Signature;
 use crate::keylist::KeyList;
 use crate::layer::{Body, Layer};
+use crate::log::Growth;
 use crate::seal::Seal;
 use crate::varint;
 
@@ -39,6 +40,8 @@ pub enum Frame {
     Goaway(u64),
     /// The node's key list, not yet verified.
     Keys(KeyList),
+    /// The newest checkpoint of the node's log, not yet verified.
+    Checkpoint(Box<Growth>),
 }
 
 /// Closes a layer that has a body.
@@ -135,6 +138,12 @@ impl Frame {
                 Self::Goaway(stream)
             }
             FrameType::KEYS => Self::Keys(KeyList::decode(payload, base)?),
+            FrameType::CHECKPOINT => {
+                // [FRM-20] CHECKPOINT MUST be such a text, in its one spelling.
+                let growth = std::str::from_utf8(payload).ok().map(Growth::parse);
+                let growth = growth.and_then(Result::ok).ok_or(Kind::Checkpoint.at(base))?;
+                Self::Checkpoint(Box::new(growth))
+            }
             _ => return Ok(None),
         }))
     }
@@ -167,6 +176,9 @@ impl Frame {
                 write(FrameType::GOAWAY, out, |out| varint::write(*stream, out));
             }
             Self::Keys(keys) => write(FrameType::KEYS, out, |out| keys.encode(out)),
+            Self::Checkpoint(growth) => write(FrameType::CHECKPOINT, out, |out| {
+                out.put_slice(growth.to_string().as_bytes());
+            }),
         }
     }
 
@@ -183,6 +195,7 @@ impl Frame {
             Self::Settings(_) => FrameType::SETTINGS,
             Self::Goaway(_) => FrameType::GOAWAY,
             Self::Keys(_) => FrameType::KEYS,
+            Self::Checkpoint(_) => FrameType::CHECKPOINT,
         }
     }
 }
@@ -359,6 +372,7 @@ const fn payload_limit(frame: FrameType) -> Option<u64> {
         FrameType::SETTINGS => limits::SETTINGS_FRAME_MAX,
         FrameType::GOAWAY => limits::GOAWAY_FRAME_MAX,
         FrameType::KEYS => limits::KEYS_FRAME_MAX,
+        FrameType::CHECKPOINT => limits::CHECKPOINT_FRAME_MAX,
         _ => return None,
     })
 }

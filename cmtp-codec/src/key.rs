@@ -27,13 +27,22 @@ impl PublicKey {
         payload: &[u8],
         signature: &Signature,
     ) -> Result<(), SignatureError> {
+        self.verify_bytes(&signed_bytes(usage, payload), signature)
+    }
+
+    /// Checks `signature` over `bytes` as they are: those of a note, which say themselves what they are for.
+    pub(crate) fn verify_bytes(
+        &self,
+        bytes: &[u8],
+        signature: &Signature,
+    ) -> Result<(), SignatureError> {
         if self.may_be_refused() {
             self.check()?;
         }
         // [SIG-1] [SIG-4] The library refuses S ≥ L and an A that is no point, recomputes R without the cofactor and
         // compares encodings; the vectors hold it to that.
         signature::UnparsedPublicKey::new(&signature::ED25519, &self.0)
-            .verify(&signed_bytes(usage, payload), &signature.0)
+            .verify(bytes, &signature.0)
             // The library does not say whether the key was at fault.
             .map_err(|aws_lc_rs::error::Unspecified| {
                 self.check().err().unwrap_or(SignatureError::Mismatch)
@@ -159,10 +168,14 @@ impl SigningKey {
 
     /// Signs `payload` for `usage`, one of [`cmtp_spec::uses`].
     pub fn sign(&self, usage: &str, payload: &[u8]) -> Signature {
-        let signature = self.pair.sign(&signed_bytes(usage, payload));
-        let mut bytes = [0; 64];
-        bytes.copy_from_slice(signature.as_ref());
-        Signature(bytes)
+        self.sign_bytes(&signed_bytes(usage, payload))
+    }
+
+    /// Signs `bytes` as they are: those of a note, by a key that signs nothing else.
+    pub(crate) fn sign_bytes(&self, bytes: &[u8]) -> Signature {
+        let mut signature = [0; 64];
+        signature.copy_from_slice(self.pair.sign(bytes).as_ref());
+        Signature(signature)
     }
 }
 

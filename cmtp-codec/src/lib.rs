@@ -25,6 +25,7 @@ pub mod journal;
 mod key;
 mod keylist;
 mod layer;
+pub mod log;
 pub mod merkle;
 mod message;
 mod pattern;
@@ -56,7 +57,7 @@ pub use crate::key::{DidError, PublicKey, Signature, SignatureError, SigningKey}
 pub use crate::keylist::{KeyList, ListedKey};
 pub use crate::layer::{Body, Layer};
 pub use crate::message::{
-    Deviation, Fault, Grade, Invalid, Message, Place, ProcessVerdict, Replay, Verdict,
+    Deviation, Fault, Grade, Invalid, Message, Place, ProcessVerdict, Replay, Standing, Verdict,
 };
 pub use crate::pattern::{NotCovered, Pattern, PatternError, Scope, TooManyPatterns};
 pub use crate::process::{

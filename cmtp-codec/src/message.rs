@@ -9,6 +9,7 @@ use crate::hash::Digest;
 use crate::key::{PublicKey, SignatureError};
 use crate::keylist::KeyList;
 use crate::layer::Layer;
+use crate::log::{LogProofError, Policy};
 use crate::process::{self, ProcessError, StepTaken};
 use crate::receipt::ReceiptError;
 use crate::seal::Seal;
@@ -65,6 +66,18 @@ impl Unverified<Message> {
     /// # Errors
     /// [`Invalid`], with the first place that is wrong.
     pub fn verify(self, root: Option<&PublicKey>) -> Result<Verified<Replay>, Invalid> {
+        self.verify_under(root, None)
+    }
+
+    /// As [`Unverified::verify`], and asks whether the witnesses of `policy` saw the entry, too.
+    ///
+    /// # Errors
+    /// [`Invalid`], with the first place that is wrong.
+    pub fn verify_under(
+        self,
+        root: Option<&PublicKey>,
+        policy: Option<Arc<Policy>>,
+    ) -> Result<Verified<Replay>, Invalid> {
         let message = self.into_untrusted();
         // [RCP-11] A key list whose signature does not verify makes the message invalid.
         let keys = message.seal.keys.clone().map(KeyList::verify).transpose();
@@ -75,13 +88,17 @@ impl Unverified<Message> {
         // Whose list is forged is told after all that its layers say.
         let root = root.copied().filter(|_| forged.is_none());
         let mut verifier = Verifier::new(root, keys.map(Arc::new)).sealed_by(message.seal.key);
+        if let Some(policy) = policy {
+            verifier = verifier.under(policy);
+        }
         let heads = replay(&message, &mut verifier)?;
         let verdict = verifier.check_seal(&message.seal)?;
         if let Some(error) = forged {
             return Err(Invalid { place: Place::Seal, fault: Fault::KeyList(error) });
         }
+        let standing = verifier.check_standing(&message.seal)?;
         let process = verifier.process(&message.seal);
-        Ok(Verified::new(Replay { message, heads, verdict, process }))
+        Ok(Verified::new(Replay { message, heads, verdict, standing, process }))
     }
 }
 
@@ -94,6 +111,8 @@ pub struct Replay {
     pub heads: Vec<Digest>,
     /// What the message proves.
     pub verdict: Verdict,
+    /// What is known of its entry in the log.
+    pub standing: Standing,
     /// Whether the steps are those that the opcode demands.
     pub process: ProcessVerdict,
 }
@@ -118,6 +137,35 @@ pub enum Verdict {
     Consistent,
     /// The seal is promised by a node that the verifier trusts.
     Authentic,
+}
+
+/// What a message's receipts say of its entry in the node's log: chapter 18.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Standing {
+    /// It has none: no R0, or one in mode `none`.
+    Unlogged,
+    /// R0: the node promised it.
+    Promised,
+    /// There is a proof, and no key by which to judge it: neither a key list nor a policy that names the log. No more is
+    /// known than with R0 alone.
+    NotChecked,
+    /// R1: it is there, under a checkpoint that the log signed.
+    Logged {
+        /// Its place.
+        index: u64,
+        /// Leaves under the checkpoint.
+        size: u64,
+    },
+    /// R2: as many witnesses as the verifier's policy asks for saw that checkpoint.
+    Witnessed {
+        /// Its place.
+        index: u64,
+        /// Leaves under the checkpoint.
+        size: u64,
+        /// Names of the policy's witnesses that signed, and when, seconds since 1970.
+        witnesses: Vec<(String, u64)>,
+    },
 }
 
 /// Whether a message went through the steps that its opcode demands. Closed: there is no fourth case.
@@ -254,6 +302,12 @@ pub enum Fault {
     /// `unlogged` on something else than a refusal before a token was accepted.
     #[error("without R0, and no refusal that may come without")]
     Unlogged,
+    /// R1.
+    #[error("the proof of its entry: {0}")]
+    Proof(LogProofError),
+    /// R1 is of another log or another index than R0's, or stands without R0.
+    #[error("the proof is not of the entry that R0 promises")]
+    OtherProof,
 }
 
 /// Takes layers and interim seals in their order; the layer hashes.

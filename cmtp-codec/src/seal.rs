@@ -182,6 +182,7 @@ impl Seal {
 const fn length_limit(item: SealItemType) -> u64 {
     match item {
         SealItemType::KEYS => limits::KEYS_FRAME_MAX,
+        SealItemType::PROOF => limits::CHECKPOINT_FRAME_MAX,
         _ => limits::SEAL_FRAME_MAX,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cmtp_spec::{FieldIndex, KeyUse, Opcode, Status, Step};
+use cmtp_spec::{FieldIndex, JournalMode, KeyUse, Opcode, Status, Step};
 
 use crate::chain::{Chain, Link};
 use crate::fqmn::{Fqmn, is_write};
@@ -10,8 +10,13 @@ use crate::hash::Digest;
 use crate::key::PublicKey;
 use crate::keylist::KeyList;
 use crate::layer::Layer;
+use crate::log::{
+    CheckpointError, Cosigned, LogProof, LogProofError, NoteKind, Policy, VerifierKey,
+    parse_log_origin,
+};
 use crate::message::{
-    Deviation, Fault, Invalid, Message, Place, ProcessVerdict, Replay, Verdict, target_opcode,
+    Deviation, Fault, Invalid, Message, Place, ProcessVerdict, Replay, Standing, Verdict,
+    target_opcode,
 };
 use crate::process::{self, StepTaken};
 use crate::receipt::KnownStatements;
@@ -55,6 +60,7 @@ pub struct Verifier {
     clocks: Vec<Clock>,
     names: Names,
     known: Arc<KnownStatements>,
+    policy: Option<Arc<Policy>>,
     kept: Option<Kept>,
 }
 
@@ -98,6 +104,8 @@ pub struct Judgement {
     pub status: Status,
     /// What the message proves.
     pub verdict: Verdict,
+    /// What is known of its entry in the log.
+    pub standing: Standing,
     /// Whether the steps are those that the opcode demands.
     pub process: ProcessVerdict,
     /// The final seal.
@@ -125,8 +133,16 @@ impl Verifier {
             clocks: sealers.into_iter().map(Clock::new).collect(),
             names: Names::default(),
             known: Arc::default(),
+            policy: None,
             kept: None,
         }
+    }
+
+    /// Judges a proof by the logs and witnesses of `policy`, too; for a new verifier.
+    #[must_use]
+    pub fn under(mut self, policy: Arc<Policy>) -> Self {
+        self.policy = Some(policy);
+        self
     }
 
     /// Keeps all that is taken from here on, so that the judgement can become a [`Replay`]; for a new verifier.
@@ -202,10 +218,12 @@ impl Verifier {
     /// [`Invalid`]: the message is invalid.
     pub fn seal(self, seal: Seal) -> Result<Verified<Judgement>, Invalid> {
         let verdict = self.check_seal(&seal)?;
+        let standing = self.check_standing(&seal)?;
         Ok(Verified::new(Judgement {
             layers: self.chain.length(),
             status: self.status,
             verdict,
+            standing,
             process: self.process(&seal),
             seal,
             kept: self.kept,
@@ -287,6 +305,67 @@ impl Verifier {
         Ok(if seal.unlogged { Verdict::Consistent } else { Verdict::Authentic })
     }
 
+    /// [LOG-18] Says what is known of the entry in the log, and checks the proof that the seal carries, where it does.
+    pub(crate) fn check_standing(&self, seal: &Seal) -> Result<Standing, Invalid> {
+        let at = |fault| Invalid { place: Place::Seal, fault };
+        let proof_fault = |error: LogProofError| at(Fault::Proof(error));
+        let (receipt, proof) = match (&seal.receipt, &seal.proof) {
+            (None, None) => return Ok(Standing::Unlogged),
+            // [LOG-11] Without R0 nothing says which entry the proof is of.
+            (None, Some(_)) => return Err(at(Fault::OtherProof)),
+            (Some(receipt), None) if receipt.statement.mode == JournalMode::NONE => {
+                return Ok(Standing::Unlogged);
+            }
+            (Some(_), None) => return Ok(Standing::Promised),
+            (Some(receipt), Some(proof)) => (receipt, proof),
+        };
+        let text = std::str::from_utf8(proof)
+            .map_err(|_text| at(Fault::Proof(LogProofError::Malformed)))?;
+        let proof = LogProof::parse(text).map_err(proof_fault)?;
+        let origin = proof.checkpoint.untrusted().origin.clone();
+        // [LOG-11] Where R0 names an index, the proof MUST be of that index in the log that R0 names.
+        let names_index = receipt.statement.first_index.is_some();
+        let is_other =
+            receipt.index() != Some(proof.index) || receipt.statement.log_origin != origin;
+        if names_index && is_other {
+            return Err(at(Fault::OtherProof));
+        }
+        let leaf = receipt.entry(self.status, self.chain.length(), seal.hash).leaf();
+        proof.leads_from(leaf).map_err(proof_fault)?;
+        let Some(logs) = self.log_keys(&origin) else { return Ok(Standing::NotChecked) };
+        if !proof.checkpoint.is_signed_by_any(&logs).map_err(|error| proof_fault(error.into()))? {
+            return Err(proof_fault(CheckpointError::NotSigned.into()));
+        }
+        let (index, size) = (proof.index, proof.checkpoint.untrusted().size);
+        let Some(policy) = self.policy.as_ref().filter(|policy| policy.asks_for_witnesses()) else {
+            return Ok(Standing::Logged { index, size });
+        };
+        let cosigned =
+            policy.judge(&proof.checkpoint).map_err(|error| proof_fault(error.into()))?;
+        Ok(match cosigned {
+            Cosigned { witnesses, is_quorum: true, is_log: true } => {
+                Standing::Witnessed { index, size, witnesses }
+            }
+            _ => Standing::Logged { index, size },
+        })
+    }
+
+    /// By which a checkpoint of this origin may be signed: the node's key list says it, and where none is known, the policy.
+    /// `None` where nobody does.
+    fn log_keys(&self, origin: &str) -> Option<Vec<VerifierKey>> {
+        // [LOG-11] The checkpoint MUST be of a log of the node, and signed by a key of its list with use `log`.
+        if let Some(keys) = &self.keys {
+            let is_node = parse_log_origin(origin).is_some_and(|(node, _)| node == keys.root);
+            let listed = keys.keys.iter().filter(|listed| is_node && listed.key_use == KeyUse::LOG);
+            // A key that nobody may use signs nothing.
+            let named = |key| VerifierKey::new(origin, NoteKind::Ed25519, key).ok();
+            return Some(listed.filter_map(|listed| named(listed.key)).collect());
+        }
+        let logs = self.policy.iter().flat_map(|policy| &policy.logs);
+        let logs: Vec<_> = logs.filter(|log| log.name() == origin).cloned().collect();
+        (!logs.is_empty()).then_some(logs)
+    }
+
     /// Whether the layers are those that the opcode demands: the target's, or R0's where the origin is withheld.
     pub(crate) fn process(&self, seal: &Seal) -> ProcessVerdict {
         let told = || seal.receipt.as_ref().map(|receipt| receipt.opcode);
@@ -332,10 +411,10 @@ impl Verifier {
 impl Verified<Judgement> {
     /// The whole message, where the verifier was told to keep it.
     pub fn into_replay(self) -> Option<Verified<Replay>> {
-        let Judgement { verdict, process, seal, kept, .. } = self.into_inner();
+        let Judgement { verdict, standing, process, seal, kept, .. } = self.into_inner();
         let Kept { links, heads, interims } = kept?;
         let message = Message { links, interims, seal };
-        Some(Verified::new(Replay { message, heads, verdict, process }))
+        Some(Verified::new(Replay { message, heads, verdict, standing, process }))
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cmtp_codec::{Auth, Digest, Field, Fqmn, Layer, PublicKey, Salt};
+use cmtp_codec::{Auth, Digest, Field, Fqmn, Layer, Pattern, PublicKey, Salt};
 use cmtp_spec::{
-    CloseCode, ConnectionKind, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step, limits,
-    remedies, uses,
+    CloseCode, ConnectionKind, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step, binding,
+    limits, remedies, uses,
 };
 use quinn::{Connection, SendStream, VarInt};
 
@@ -299,7 +299,7 @@ fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Adm
         return Err(Refusal::new(Status::BAD_REQUEST, detail));
     }
     // [ADM-7] A target that no pattern covers MUST be refused with status 403.
-    let pattern = token.covering(&target).ok_or_else(|| not_covered(&target))?.to_string();
+    let pattern = covering(&token, &target).ok_or_else(|| not_covered(&target))?;
     let wanted = origin.octet(FieldIndex::JOURNAL).unwrap_or(JournalMode::NONE.0);
     if wanted > JournalMode::WAL.0 {
         let detail = format!("this node has no journal mode {wanted}");
@@ -309,6 +309,13 @@ fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Adm
         return Err(Refusal::new(Status::NOT_IMPLEMENTED, "this node does not forward requests"));
     }
     Ok(Admitted { caller: token.holder, target, token, pattern })
+}
+
+fn covering(token: &Token, target: &Fqmn) -> Option<String> {
+    let scope = token.covering(target).map(ToString::to_string);
+    // [LOG-10] What the log proves is for every caller.
+    let is_log = || Pattern::parse(binding::LOG_PATTERN).is_ok_and(|log| log.covers(target));
+    scope.or_else(|| is_log().then(|| binding::LOG_PATTERN.to_owned()))
 }
 
 fn check_times(origin: &Layer, now: u64) -> Result<(), Refusal> {

@@ -1,5 +1,6 @@
 //! The node's configuration: one TOML file, checked before anything starts.
 
+mod log;
 mod route;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::Spanned;
 
+pub use crate::config::log::LogSettings;
+use crate::config::log::LogTable;
 use crate::config::route::RouteEntry;
 pub(crate) use crate::config::route::is_passable;
 pub use crate::config::route::{Destination, RouteConfig};
@@ -53,6 +56,8 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// How exchanges are journalled.
     pub journal: JournalSettings,
+    /// How the transparency log is kept.
+    pub log: LogSettings,
     /// What peers may use.
     pub limits: Limits,
     /// What names stand for.
@@ -73,6 +78,7 @@ impl Config {
             body_max: limits::BODY_MAX,
             http: None,
             journal: JournalSettings::default(),
+            log: LogSettings::default(),
             limits: Limits::default(),
             names: BTreeMap::new(),
             routes: Vec::new(),
@@ -107,6 +113,10 @@ impl Config {
         if let Some(journal) = file.journal {
             let span = journal.span();
             config.journal = journal.into_inner().settings().map_err(at(span))?;
+        }
+        if let Some(log) = file.log {
+            let span = log.span();
+            config.log = log.into_inner().settings().map_err(at(span))?;
         }
         config.limits = file.limits;
         if let Some(bus) = file.bus {
@@ -162,6 +172,7 @@ impl Config {
                 mode: self.journal.mode.name().map(str::to_owned),
                 segment_bytes: Some(self.journal.segment_bytes),
             })),
+            log: Some(spanned(LogTable::from(&self.log))),
             limits: self.limits.clone(),
             names: names.collect(),
             route: self.routes.iter().map(RouteConfig::to_entry).map(spanned).collect(),
@@ -345,6 +356,16 @@ pub enum ConfigError {
         /// What was given.
         bytes: u64,
     },
+    /// A promise that can't be kept.
+    #[error(
+        "log.merge-delay {merge_delay}: it is a promise, in seconds, and has to be at least {least}, twice log.interval-ms, which is not 0"
+    )]
+    MergeDelay {
+        /// What was given, seconds.
+        merge_delay: u16,
+        /// The least that goes with the interval, seconds.
+        least: u64,
+    },
     /// A route's actor.
     #[error(
         "route actor {actor:?}: {error}; an actor is the DID of a service, such as did:key:z6Mk…"
@@ -444,6 +465,7 @@ struct File {
     body_max: Option<u64>,
     http: Option<Spanned<HttpTable>>,
     journal: Option<Spanned<JournalTable>>,
+    log: Option<Spanned<LogTable>>,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
@@ -533,6 +555,8 @@ mod tests {
             ("[http]\nlisten = \":1\"", 2, "\":1\"", "such as \"127.0.0.1:4433\""),
             ("\n[journal]\nmode = \"fast\"", 2, "fast", "\"wal\""),
             ("[journal]\nsegment-bytes = 5", 1, "segment-bytes 5", "at least 65536"),
+            ("\n[log]\nmerge-delay = 1", 2, "log.merge-delay 1", "at least 2"),
+            ("[log]\ninterval-ms = 0", 1, "log.interval-ms", "not 0"),
             ("\n[limits]\nin-flight-max = 0", 2, "limits.in-flight-max is 0", "choose 1 to"),
             ("[limits]\nin-flight-mux = 1", 2, "in-flight-mux", "`in-flight-max`"),
             ("[[route]]\nto = \"nats\"", 1, "[[route]]", "missing field `target`"),

@@ -60,7 +60,6 @@ pub(crate) struct Follower {
     durable: watch::Receiver<u64>,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the log comes next"))]
 impl Follower {
     /// The number of entries that are durable now.
     pub(crate) fn durable(&self) -> u64 {
@@ -68,6 +67,7 @@ impl Follower {
     }
 
     /// Waits until more than `seen` entries are durable, and says how many; `None` once the journal is closed.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the audit stream comes next"))]
     pub(crate) async fn beyond(&mut self, seen: u64) -> Option<u64> {
         self.durable.wait_for(|&durable| durable > seen).await.ok().map(|durable| *durable)
     }
@@ -166,7 +166,6 @@ impl Journal {
     }
 
     /// What follows the journal entry by entry, in threads and tasks of its own.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the log comes next"))]
     pub(crate) fn follow(&self) -> Follower {
         Follower { store: Arc::clone(&self.store), durable: self.durable.clone() }
     }
@@ -238,10 +237,7 @@ pub(crate) struct JournalConfig {
     pub(crate) folder: PathBuf,
     /// Bytes of a log file, which is how much is moved at a time.
     pub(crate) segment_bytes: u64,
+    /// Seconds within which an entry will be under a checkpoint.
+    pub(crate) merge_delay: u16,
     pub(crate) metrics: JournalMetrics,
-}
-
-/// The origin line of the node's log: `cmtp-spec/spec/13-receipts.md`.
-pub(crate) fn log_origin(node: &PublicKey) -> String {
-    format!("cmtp/{}/0", node.multibase())
 }

@@ -21,6 +21,7 @@ mod incoming;
 mod journal;
 mod limits;
 mod listener;
+mod log;
 mod metrics;
 mod names;
 mod nats;
@@ -40,7 +41,7 @@ mod stream;
 mod token;
 mod writes;
 
-pub use crate::config::{Bus, Config, ConfigError, Destination, RouteConfig};
+pub use crate::config::{Bus, Config, ConfigError, Destination, LogSettings, RouteConfig};
 pub use crate::http::Http;
 pub use crate::journal::{
     JournalCheck, JournalEntry, JournalFault, JournalFaultKind, JournalOpenError, JournalReport,
@@ -48,7 +49,8 @@ pub use crate::journal::{
 };
 pub use crate::limits::{LimitError, Limits};
 pub use crate::listener::{Bound, ListenError, Listener};
-pub use crate::node::{JOURNAL, Node, NodeError};
+pub use crate::log::LogError;
+pub use crate::node::{JOURNAL, LOG, Node, NodeError};
 pub use crate::node_key::{NodeKey, NodeKeyError};
 pub use crate::rebuild::RebuildError;
 pub use crate::refusals::{Reason, Refusals};

@@ -1,5 +1,6 @@
 //! The node: what all connections share.
 
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, ConfigError};
 use crate::journal::{Journal, JournalConfig, JournalError, JournalOpenError, JournalReport};
 use crate::limits::Limits;
+use crate::log::{Log, LogConfig, LogError, LogService};
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::nats::{Bus, ConnectError, SubscribeError};
@@ -18,9 +20,8 @@ use crate::node_key::{NodeKey, NodeKeyError};
 use crate::rebuild::{RebuildError, Rebuilt};
 use crate::refusals::Refusals;
 use crate::room::Room;
-use crate::routes::Routes;
+use crate::routes::{BuiltIn, Routes};
 use crate::service::Services;
-use crate::state::State;
 use crate::writes::Writes;
 
 /// What a node is and knows: key, journal, names, routes. All connections share it.
@@ -29,8 +30,9 @@ pub struct Node {
     /// Signed once: a connection without a token costs no signature but TLS's.
     pub(crate) keys: KeyList,
     pub(crate) journal: Journal,
+    pub(crate) log: Arc<Log>,
     pub(crate) writes: Arc<Writes>,
-    state: State,
+    built_in: BuiltIn,
     services: Services,
     bus: Option<Bus>,
     live: RwLock<Arc<Live>>,
@@ -44,6 +46,7 @@ pub struct Node {
     pub(crate) refusals: Refusals,
     /// Digest of the rules that decide beside the token; there are none yet: `cmtp-spec/spec/10-admission.md`.
     pub(crate) policy: Digest,
+    data: PathBuf,
     report: JournalReport,
 }
 
@@ -78,16 +81,26 @@ impl Node {
         let journal = JournalConfig {
             folder: config.data.join(JOURNAL),
             segment_bytes: config.journal.segment_bytes,
+            merge_delay: config.log.merge_delay,
             metrics: metrics.journal.clone(),
         };
         let mut rebuilt = Rebuilt::new(now());
         let (journal, report, unfinished) =
             Journal::open(&journal, Arc::clone(&key), |commit| rebuilt.take(commit))?;
         let Rebuilt { state, writes, notes, .. } = rebuilt;
+        let folder = config.data.join(LOG).join("0");
+        let log = LogConfig { folder: &folder, interval: config.log.interval };
+        let signer = key.log_signer(0)?;
+        let log = Arc::new(Log::open(&log, signer, journal.follow())?);
+        let built_in = BuiltIn {
+            state,
+            log: Arc::new(LogService { log: Arc::clone(&log), journal: journal.follow() }),
+        };
         let bus = Bus::open(&config.bus, &key, metrics.bus.clone()).await?;
         let node = Self {
-            live: RwLock::new(Arc::new(Live::new(config, &state, bus.as_ref(), &services)?)),
-            state,
+            live: RwLock::new(Arc::new(Live::new(config, &built_in, bus.as_ref(), &services)?)),
+            built_in,
+            log,
             bus,
             services,
             policy: Digest::of(&[]),
@@ -101,6 +114,7 @@ impl Node {
             refusals: Refusals::default(),
             journal,
             key,
+            data: config.data.clone(),
             report,
         };
         // [JRN-6] What a crash left open is closed before requests are taken.
@@ -120,7 +134,7 @@ impl Node {
     /// [`NodeError`] names the culprit; everything stays as it was.
     pub async fn reload(&self, config: &Config) -> Result<Vec<&'static str>, NodeError> {
         let before = self.live().config.clone();
-        let live = Live::new(config, &self.state, self.bus.as_ref(), &self.services)?;
+        let live = Live::new(config, &self.built_in, self.bus.as_ref(), &self.services)?;
         self.note_config(config).await?;
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
         let fixed = [
@@ -130,6 +144,7 @@ impl Node {
             ("bus", before.bus == config.bus),
             ("http", before.http == config.http),
             ("limits", before.limits == config.limits),
+            ("log", before.log == config.log),
             ("journal.segment-bytes", before.journal.segment_bytes == config.journal.segment_bytes),
         ];
         Ok(fixed.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect())
@@ -143,6 +158,11 @@ impl Node {
     /// What was refused before a token was accepted.
     pub const fn refusals(&self) -> &Refusals {
         &self.refusals
+    }
+
+    /// The folder that has a folder for each log.
+    pub(crate) fn log_root(&self) -> PathBuf {
+        self.data.join(LOG)
     }
 
     /// Who the node is.
@@ -196,9 +216,10 @@ impl Node {
         }
     }
 
-    /// Makes the journal durable and ends it; nothing is answered afterwards.
+    /// Makes the journal durable, signs a checkpoint over all of it, and ends both; nothing is answered afterwards.
     pub fn close(&self) {
         self.journal.close();
+        self.log.close();
     }
 
     /// Waits until the node takes no more requests.
@@ -210,14 +231,14 @@ impl Node {
 impl Live {
     fn new(
         config: &Config,
-        state: &State,
+        built_in: &BuiltIn,
         bus: Option<&Bus>,
         services: &Services,
     ) -> Result<Self, NodeError> {
         config.check()?;
         Ok(Self {
             names: Names::new(config.names.clone()),
-            routes: Routes::open(config, state, bus, services)?,
+            routes: Routes::open(config, built_in, bus, services)?,
             journal_mode: config.journal.mode,
             // A body that never fits into memory would be waited for in vain.
             body_max: config
@@ -251,6 +272,9 @@ pub enum NodeError {
     /// Its journal.
     #[error(transparent)]
     Journal(#[from] JournalOpenError),
+    /// Its transparency log.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// What its journal holds.
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
@@ -313,3 +337,5 @@ pub(crate) fn now() -> u64 {
 const SUMMARY: Duration = Duration::from_secs(60);
 /// The journal's folder in the data directory.
 pub const JOURNAL: &str = "journal";
+/// The folder of the transparency logs in the data directory.
+pub const LOG: &str = "log";

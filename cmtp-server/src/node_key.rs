@@ -6,13 +6,17 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
 use cmtp_client::{Existing, write_whole};
-use cmtp_codec::{KeyList, PublicKey, SignatureError, SigningKey};
+use cmtp_codec::log::{NoteKind, NoteSigner, log_origin};
+use cmtp_codec::{KeyList, ListedKey, PublicKey, SignatureError, SigningKey};
+use cmtp_spec::KeyUse;
 use data_encoding::HEXLOWER_PERMISSIVE;
 
-/// The node's root key, which stands for every use in its own key list (`cmtp-spec/spec/13-receipts.md`).
+/// The node's root key, which stands for every use but one in its key list (`cmtp-spec/spec/13-receipts.md`).
 #[derive(Debug)]
 pub struct NodeKey {
     root: SigningKey,
+    /// Of the key that signs checkpoints, and nothing else.
+    log: PublicKey,
     /// Makes keys that are no signing keys, for what must be the same at every start.
     secret: hmac::Key,
 }
@@ -24,7 +28,8 @@ impl NodeKey {
     /// [`NodeKeyError::Crypto`].
     pub fn from_seed(seed: &[u8; 32]) -> Result<Self, NodeKeyError> {
         let secret = hmac::Key::new(hmac::HMAC_SHA256, seed);
-        Ok(Self { root: SigningKey::from_seed(seed)?, secret })
+        let log = SigningKey::from_seed(&derive(&secret, LOG_KEY))?.public();
+        Ok(Self { root: SigningKey::from_seed(seed)?, log, secret })
     }
 
     /// Whether the data directory `data` has a key.
@@ -62,7 +67,21 @@ impl NodeKey {
 
     /// The key list that the node serves.
     pub fn key_list(&self) -> KeyList {
-        KeyList::sign_single(&self.root)
+        let listed = |&key_use: &KeyUse| ListedKey {
+            key_use,
+            key: if key_use == KeyUse::LOG { self.log } else { self.root.public() },
+            not_before: 0,
+            not_after: KeyList::NO_END,
+        };
+        KeyList::sign(&self.root, KEY_LIST, USES.iter().map(listed).collect())
+    }
+
+    /// Signs the checkpoints of the log with this number, by a key that signs nothing else.
+    pub(crate) fn log_signer(&self, number: u32) -> Result<NoteSigner, NodeKeyError> {
+        let key = SigningKey::from_seed(&self.derived(LOG_KEY))?;
+        let signer = NoteSigner::new(log_origin(&self.public(), number), NoteKind::Ed25519, key);
+        // An origin is a name, and the key has just been made.
+        signer.map_err(|_name| NodeKeyError::Crypto(SignatureError::Mismatch))
     }
 
     /// The key for layers and R0.
@@ -77,10 +96,7 @@ impl NodeKey {
 
     /// A secret of the node's own for one purpose.
     pub(crate) fn derived(&self, purpose: &str) -> [u8; 32] {
-        let text = format!("cmtpd/0 {purpose}");
-        let mut secret = [0; 32];
-        secret.copy_from_slice(hmac::sign(&self.secret, text.as_bytes()).as_ref());
-        secret
+        derive(&self.secret, purpose)
     }
 
     /// The key for TLS, as PKCS #8.
@@ -112,6 +128,13 @@ pub enum NodeKeyError {
     Crypto(#[from] SignatureError),
 }
 
+fn derive(secret: &hmac::Key, purpose: &str) -> [u8; 32] {
+    let text = format!("cmtpd/0 {purpose}");
+    let mut derived = [0; 32];
+    derived.copy_from_slice(hmac::sign(secret, text.as_bytes()).as_ref());
+    derived
+}
+
 fn parse(text: &str) -> Option<[u8; 32]> {
     let hex = text.trim_end().strip_prefix(HEADER)?;
     HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok()?.try_into().ok()
@@ -125,6 +148,11 @@ fn save(data: &Path, seed: &[u8; 32]) -> io::Result<()> {
 
 const FILE: &str = "node.key";
 const HEADER: &str = "cmtp-node-key-v0 ";
+/// A list with a key of its own for the log replaces that of nodes before, which had one key for all.
+const KEY_LIST: u64 = 1;
+/// What the node itself signs.
+const USES: [KeyUse; 4] = [KeyUse::TLS, KeyUse::TOKEN, KeyUse::LAYER, KeyUse::LOG];
+const LOG_KEY: &str = "log key";
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use cmtp_client::entropy;
 use cmtp_codec::journal::{Commit, MessageReader, Piece, PieceError, read_links};
+use cmtp_codec::log::log_origin;
 use cmtp_codec::{Chain, Digest, Fqmn, Layer, Link, PublicKey, RedactedLayer};
 use cmtp_spec::{EntryFlags, EntryType, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step};
 
@@ -171,7 +172,7 @@ impl Node {
         config: &Config,
     ) -> Result<(), RebuildError> {
         if !notes.opened {
-            let origin = crate::journal::log_origin(&self.key.public());
+            let origin = log_origin(&self.key.public(), 0);
             let note = Draft::note(EntryType::OPENED, origin.as_bytes())?;
             self.journal.record(note).await?;
         }

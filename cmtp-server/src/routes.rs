@@ -7,6 +7,7 @@ use cmtp_codec::{Fqmn, Pattern, subject};
 use cmtp_spec::{BusAuth, JournalMode, Status, limits};
 
 use crate::config::{Config, Destination, RouteConfig};
+use crate::log::LogService;
 use crate::nats;
 use crate::node::NodeError;
 use crate::refusal::Refusal;
@@ -15,6 +16,12 @@ use crate::state::State;
 
 /// The route table: the first route that covers a target counts.
 pub(crate) struct Routes(Vec<Route>);
+
+/// The services that are parts of the node itself.
+pub(crate) struct BuiltIn {
+    pub(crate) state: State,
+    pub(crate) log: Arc<LogService>,
+}
 
 /// Where targets lead that a pattern covers.
 pub(crate) struct Route {
@@ -33,15 +40,17 @@ pub(crate) enum Handler {
     /// Of the program that the node is in.
     Own(Arc<dyn Service>),
     State(State),
+    Log(Arc<LogService>),
     Plain(Arc<nats::Plain>),
     Layered(Arc<nats::Layered>),
 }
 
 impl Handler {
     /// The service in the process that is called so.
-    fn local(name: &str, state: &State) -> Option<Self> {
+    fn local(name: &str, built_in: &BuiltIn) -> Option<Self> {
         match name {
-            "state" => Some(Self::State(state.clone())),
+            "state" => Some(Self::State(built_in.state.clone())),
+            "log" => Some(Self::Log(Arc::clone(&built_in.log))),
             _ => service::local(name).map(Self::Local),
         }
     }
@@ -55,6 +64,7 @@ impl Handler {
             Self::Local(service) => *service,
             Self::Own(service) => service.as_ref(),
             Self::State(state) => state,
+            Self::Log(log) => log.as_ref(),
             Self::Plain(plain) => plain.as_ref(),
             Self::Layered(layered) => layered.as_ref(),
         }
@@ -65,13 +75,13 @@ impl Routes {
     /// Builds the table.
     pub(crate) fn open(
         config: &Config,
-        state: &State,
+        built_in: &BuiltIn,
         bus: Option<&nats::Bus>,
         services: &Services,
     ) -> Result<Self, NodeError> {
         let mut routes = Vec::with_capacity(config.routes.len() + BUILT_IN.len());
         for route in &config.routes {
-            routes.push(Route::open(route, bus, config, state, services)?);
+            routes.push(Route::open(route, bus, config, built_in, services)?);
         }
         for (target, serves_writes, name) in BUILT_IN {
             let missing = || NodeError::no_service(name, services);
@@ -79,7 +89,7 @@ impl Routes {
                 pattern: Pattern::parse(target).map_err(|_built_in| missing())?,
                 serves_writes: *serves_writes,
                 subject: None,
-                service: Handler::local(name, state).ok_or_else(missing)?,
+                service: Handler::local(name, built_in).ok_or_else(missing)?,
                 timeout: Duration::from_secs(limits::SERVICE_DEADLINE),
                 journal: config.journal.mode,
             });
@@ -99,13 +109,15 @@ impl Route {
         route: &RouteConfig,
         bus: Option<&nats::Bus>,
         config: &Config,
-        state: &State,
+        built_in: &BuiltIn,
         services: &Services,
     ) -> Result<Self, NodeError> {
         let (service, subject) = match &route.to {
             Destination::Local(name) => {
-                let service =
-                    services.find(name).map(Handler::Own).or_else(|| Handler::local(name, state));
+                let service = services
+                    .find(name)
+                    .map(Handler::Own)
+                    .or_else(|| Handler::local(name, built_in));
                 (service.ok_or_else(|| NodeError::no_service(name, services))?, None)
             }
             Destination::Nats(subject) => {
@@ -151,6 +163,7 @@ const BUILT_IN: &[(&str, bool, &str)] = &[
     ("0xS:echo", false, "echo"),
     ("0xS:time", false, "time"),
     ("0xS:time:ticks", false, "ticks"),
+    ("0xI:log:*", false, "log"),
     ("0xS:*:**", false, "state"),
     ("0xS:*:**", true, "state"),
 ];

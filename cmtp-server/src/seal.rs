@@ -1,9 +1,9 @@
 //! Receipts where there is no journal to make them. `cmtp-spec/spec/13-receipts.md`.
 
+use cmtp_codec::log::log_origin;
 use cmtp_codec::{Digest, Entry, Receipt, Signature, Statement};
 use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status};
 
-use crate::journal::log_origin;
 use crate::node_key::NodeKey;
 
 /// R0 in mode `none` for a refusal that the journal could not take: a signature and no more.
@@ -16,7 +16,7 @@ pub(crate) fn unrecorded_receipt(
 ) -> Receipt {
     let mut receipt = Receipt {
         statement: Statement {
-            log_origin: log_origin(&key.public()),
+            log_origin: log_origin(&key.public(), 0),
             // [RCP-3] In mode `none` the first index MUST be 2^64 − 1, which is none.
             first_index: None,
             count: 1,

@@ -191,7 +191,7 @@ impl Services {
 }
 
 /// The services that every node has.
-const BUILT_IN: [&str; 5] = ["echo", "time", "ticks", "hello", "state"];
+const BUILT_IN: [&str; 6] = ["echo", "time", "ticks", "hello", "state", "log"];
 
 /// The service in the process that is called so.
 pub(crate) fn local(name: &str) -> Option<&'static dyn Service> {

@@ -171,6 +171,7 @@ crate::registry! {
         SETTINGS = 0x10, "settings", "First frame of a control stream.";
         GOAWAY = 0x12, "goaway", "The first request stream that will not be processed.";
         KEYS = 0x14, "keys", "The node's key list.";
+        CHECKPOINT = 0x15, "checkpoint", "The log's newest checkpoint, with the proof that it continues the one that the client keeps.";
     }
 }
 
@@ -223,7 +224,7 @@ crate::registry! {
         KEYS = 0x06, "keys", "The root-signed key list; saved files only.";
         BODY_UNREAD = 0x08, "body-unread", "Empty; the node refused without reading the body of layer 0.";
         HEADS = 0x01, "heads", "The layer hashes, so that a verifier can name the first layer that differs; saved files only.";
-        PROOF = 0x03, "proof", "Receipt R1 or R2, a C2SP tlog-proof; reserved.";
+        PROOF = 0x03, "proof", "Receipt R1 or R2, a C2SP tlog-proof.";
     }
 }
 
@@ -234,6 +235,7 @@ crate::registry! {
         BODY_MAX = 0x02, "body-max", "Largest body that the sender takes, bytes.";
         ID_WINDOW = 0x03, "id-window", "Seconds by which the time in a message id may differ from the node's clock.";
         JOURNAL_MODE = 0x04, "journal-mode", "The journal mode that the node uses where none is asked for.";
+        LOG_SIZE = 0x05, "log-size", "Size of the last checkpoint that the client keeps of this node's log; 0 where it keeps none.";
     }
 }
 
@@ -293,7 +295,7 @@ crate::registry! {
 crate::registry! {
     /// Unidirectional stream types: `spec/09-quic.md`.
     StreamType: u64 {
-        CONTROL = 0x00, "control", "SETTINGS, KEYS, GOAWAY; one in each direction.";
+        CONTROL = 0x00, "control", "SETTINGS, KEYS, GOAWAY, CHECKPOINT; one in each direction.";
     }
 }
 
@@ -317,6 +319,8 @@ pub mod limits {
     pub const GOAWAY_FRAME_MAX: u64 = 8;
     /// Payload of KEYS, and of the SEAL item, in bytes.
     pub const KEYS_FRAME_MAX: u64 = 2_048;
+    /// Payload of CHECKPOINT, and of the SEAL item `proof`: a checkpoint, `log-path-max` lines of 45 bytes, and what stands before them, in bytes.
+    pub const CHECKPOINT_FRAME_MAX: u64 = 20_480;
     /// Payload of an unknown frame of odd type, in bytes.
     pub const UNKNOWN_FRAME_MAX: u64 = 65_536;
     /// Unknown frames on one stream, in frames.
@@ -371,6 +375,10 @@ pub mod limits {
     pub const KEYS_MAX: u64 = 16;
     /// A log's origin line, in bytes.
     pub const LOG_ORIGIN_MAX: u64 = 255;
+    /// A checkpoint: 99 signatures with names of 20 bytes, and its three lines, in bytes.
+    pub const CHECKPOINT_MAX: u64 = 16_384;
+    /// Inclusion and consistency proofs of a log, in hashes.
+    pub const LOG_PATH_MAX: u64 = 63;
     /// Path from an entry to the root of its commit, in hashes.
     pub const COMMIT_PATH_MAX: u64 = 32;
     /// A stored file that a tool reads, in bytes.
@@ -487,6 +495,8 @@ pub mod binding {
     pub const BUS_KEYS_SUFFIX: &str = ".keys";
     /// Last bytes of the subject where a node cancels requests.
     pub const BUS_CANCEL_SUFFIX: &str = ".cancel";
+    /// What every caller may ask of the transparency log, whatever its scope.
+    pub const LOG_PATTERN: &str = "0xI:log:*";
     /// `info` of HPKE where a node seals keys (RFC 9180).
     pub const BUS_KEYS_INFO: &str = "cmtp/0 bus keys";
     /// Name in the metadata of a NATS micro service: `layered` where it is one.

@@ -78,19 +78,27 @@ def public_key(seed: bytes) -> bytes:
 
 
 def sign(seed: bytes, use: str, payload: bytes) -> bytes:
+    return sign_bytes(seed, signed_bytes(use, payload))
+
+
+def sign_bytes(seed: bytes, message: bytes) -> bytes:
     scalar, prefix = _expand(seed)
-    key, message = encode_point(multiply(scalar, BASE)), signed_bytes(use, payload)
+    key = encode_point(multiply(scalar, BASE))
     r = _sha512(prefix, message) % ORDER
     R = encode_point(multiply(r, BASE))
     return R + ((r + _sha512(R, key, message) * scalar) % ORDER).to_bytes(32, "little")
 
 
 def verify_signature(key: bytes, use: str, payload: bytes, signature: bytes) -> None:
+    verify_bytes(key, signed_bytes(use, payload), signature)
+
+
+def verify_bytes(key: bytes, message: bytes, signature: bytes) -> None:
     require(len(signature) == 64, None, "a signature is 64 bytes")
     R, S = signature[:32], int.from_bytes(signature[32:], "little")
     require(S < ORDER, "SIG-1", "S is not below the order")
     x, y, z, t = decode_key(key)
-    k = _sha512(R, key, signed_bytes(use, payload)) % ORDER
+    k = _sha512(R, key, message) % ORDER
     expected = add(multiply(S, BASE), multiply(k, (P - x, y, z, P - t)))
     require(encode_point(expected) == R, "SIG-4", "a wrong signature")
 

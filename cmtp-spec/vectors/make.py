@@ -101,6 +101,13 @@ def decoded(one: Frame, stream: str, case: dict) -> dict:
             keys = KeyList.decode(payload)
             same(payload, keys.encode())
             return list_json(keys)
+        case "checkpoint":
+            try:
+                growth = Growth.parse(decode_utf8(payload, "FRM-20"))
+            except Malformed as error:
+                raise Malformed("FRM-20", str(error)) from None
+            same(payload, growth.encode().encode())
+            return {"old": number(growth.old), "path": [node.hex() for node in growth.path]} | checkpoint_json(growth.checkpoint)
     return {}
 
 
@@ -259,9 +266,10 @@ def run_stored(group, case):
         error.extra = {"verdict": "invalid"} | ({"pinnedVerdict": "invalid", "pinnedRule": error.rule} if case["pin"] else {})
         raise
     same(case["input"], message.encode())
-    verdict = verify(message)
+    policy = Policy.parse(case["policy"]) if "policy" in case else None
+    verdict = verify(message, policy=policy)
     if case["pin"]:
-        with_pin = verify(message, case["pin"])
+        with_pin = verify(message, case["pin"], policy=policy)
         pinned = {"pinnedVerdict": with_pin.verdict} | ({"pinnedRule": with_pin.rule} if with_pin.verdict == "invalid" else {})
     process = "unknown" if message.opcode() is None else "not" if process_findings(message) else "ok"
     found = {"verdict": verdict.verdict, **pinned, "hashes": [hash.hex() for hash in verdict.hashes], "seal": verdict.seal.hex(),
@@ -270,7 +278,7 @@ def run_stored(group, case):
         error = Malformed(verdict.rule, verdict.why)
         error.extra = found
         raise error
-    return found
+    return found | {"standing": verdict.standing}
 
 
 def fqmn_json(fqmn: Fqmn) -> dict:
@@ -324,6 +332,55 @@ def run_answer(group, case):
     require(verdict.verdict != "invalid", verdict.rule, verdict.why)
     return {"hashes": [hash.hex() for hash in verdict.hashes], "seal": verdict.seal.hex(), "status": message_status(message.layers),
             "bodyUnread": message.seal.get("body-unread") is not None}
+
+
+def checkpoint_json(checkpoint: Checkpoint) -> dict:
+    return {"origin": checkpoint.origin, "size": number(checkpoint.size), "root": checkpoint.root.hex()}
+
+
+def run_verifier_key(group, case):
+    key = VerifierKey.parse(case["input"])
+    same(case["input"].encode(), key.encode().encode())
+    return {"name": key.name, "noteType": key.type, "key": key.key.hex(), "id": key.id.hex()}
+
+
+def run_checkpoint(group, case):
+    checkpoint = Checkpoint.parse(case["input"])
+    same(case["input"].encode(), checkpoint.note().encode())
+    checkpoint.check(VerifierKey.parse(case["key"]))
+    return checkpoint_json(checkpoint)
+
+
+def run_cosignature(group, case):
+    time = Checkpoint.parse(case["input"]).signed_by(VerifierKey.parse(case["key"]))
+    return {"time": None if time is None else number(time)}
+
+
+def run_sign_note(group, case):
+    key = VerifierKey(case["name"], case["noteType"], public_key(case["seed"]))
+    text = Checkpoint(case["origin"], case["size"], case["root"]).text()
+    return {"verifierKey": key.encode(), "line": key.sign(case["seed"], text, case["time"])}
+
+
+def run_log_proof(group, case):
+    proof = LogProof.parse(case["input"])
+    same(case["input"].encode(), proof.encode().encode())
+    proof.check_path(case["leaf"])
+    proof.checkpoint.check(VerifierKey.parse(group["key"]))
+    return {"index": number(proof.index), "path": [node.hex() for node in proof.path]} | checkpoint_json(proof.checkpoint)
+
+
+def run_consistency(group, case):
+    growth, known = Growth.parse(case["input"]), case["known"]
+    same(case["input"].encode(), growth.encode().encode())
+    growth.checkpoint.check(VerifierKey.parse(group["key"]))
+    growth.check(known and Checkpoint(known["origin"], known["size"], known["root"]))
+    return {"old": number(growth.old), "path": [node.hex() for node in growth.path]} | checkpoint_json(growth.checkpoint)
+
+
+def run_policy(group, case):
+    witnesses, quorum, log = Policy.parse(case["policy"]).judge(Checkpoint.parse(case["input"]))
+    return {"witnesses": [[name, number(time)] for name, time in witnesses], "quorum": quorum, "log": log}
 
 
 def run_envelope(group, case):
@@ -582,7 +639,8 @@ def make_frame() -> File:
              Limit=("DENIAL_OF_SERVICE", "a reader waits for, or makes room for, more than the limit", "CNV-4 LIM-1 LIM-2 FRM-4"),
              Truncated=("MISSING_BYTES", "a frame that is cut is an error, or a value", "CNV-4"),
              Form=("SECOND_ENCODING", "a form that is not defined, or not here; a varint in a longer form", "FRM-9 FRM-18 CNV-1"),
-             Order=("SECOND_ENCODING", "pairs or items in another order, or twice", "FRM-19 FRM-12"))
+             Order=("SECOND_ENCODING", "pairs or items in another order, or twice", "FRM-19 FRM-12"),
+             Text=("SECOND_ENCODING", "a CHECKPOINT in another spelling", "FRM-20 LOG-7"))
     end_, signature = b"\0" + salt("end"), some("signature", 64)
     admitted = admit()
     sealed = seal_of([origin(), admitted])
@@ -619,6 +677,8 @@ def make_frame() -> File:
     f.case("unknown, even: 0x00", "Unknown", "FRM-3", input=Frame(0, b"").encode())
     f.case("unknown, odd, too long", "Limit", "FRM-4", input=varint(0x21) + varint(65537))
     f.case("CORE on a request stream", "WrongStream", "FRM-5", input=frame("core", admitted.core(1, ZERO)), layer=1)
+    growth = Growth(3, grown_path(leaves_of(7), 3), checkpoint_of(leaves_of(7), ["w1"]))
+    f.case("CHECKPOINT on a request stream", "WrongStream", "FRM-5", input=frame("checkpoint", growth.encode().encode()))
     f.case("SETTINGS on a request stream", "WrongStream", "FRM-5", input=frame("settings", b""))
     f.case("KEYS on a request stream", "WrongStream", "FRM-5", input=frame("keys", key_list().encode()))
     f.case("LAYER, too long: the length alone has come", "Limit", "LIM-2", input=varint(2) + varint(65537), layer=1)
@@ -660,6 +720,15 @@ def make_frame() -> File:
     f.case("KEYS", "Payload", input=frame("keys", key_list().encode()))
     f.case("KEYS, a byte left over", "Trailing", "FRM-1", input=frame("keys", key_list().encode() + b"\0"))
     f.case("KEYS, too long", "Limit", "LIM-2", input=varint(0x14) + varint(2049))
+    f.case("CHECKPOINT", "Payload", input=frame("checkpoint", growth.encode().encode()))
+    f.case("CHECKPOINT, nothing was kept", "Payload", input=frame("checkpoint", Growth(0, [], growth.checkpoint).encode().encode()))
+    f.case("CHECKPOINT, what it proves is not looked at", "Payload", input=frame("checkpoint", Growth(9, [ZERO], growth.checkpoint).encode().encode()))
+    f.case("CHECKPOINT, empty", "Text", "FRM-20", input=frame("checkpoint", b""))
+    f.case("CHECKPOINT, without old", "Text", "FRM-20", input=frame("checkpoint", growth.checkpoint.note().encode()))
+    f.case("CHECKPOINT, a byte left over", "Text", "FRM-20", input=frame("checkpoint", growth.encode().encode() + b"x"))
+    f.case("CHECKPOINT, no text", "Text", "FRM-20", input=frame("checkpoint", growth.encode().encode() + b"\xff"))
+    f.case("CHECKPOINT, 64 hashes", "Text", "FRM-20", input=frame("checkpoint", Growth(3, [ZERO] * 64, growth.checkpoint).encode().encode()))
+    f.case("CHECKPOINT, too long", "Limit", "LIM-2", input=varint(0x15) + varint(20481))
     f.case("LAYER on a control stream", "WrongStream", "FRM-5", input=admitted.encode(), layer=1)
     return f
 
@@ -1065,6 +1134,8 @@ def make_seal() -> File:
     case("recorded", "Seal", items={4: b""})
     case("unlogged", "Seal Demanded", items=[(unlogged, b"")])
     case("proof", "Seal", items={3: b"c2sp.org/tlog-proof@v1\n"})
+    case("proof of checkpoint-frame-max bytes", "Seal", items={3: b"c2sp.org/tlog-proof@v1\n".ljust(20480, b"x")})
+    case("proof that is too long", "Demanded", "LIM-2", items={3: b"c2sp.org/tlog-proof@v1\n".ljust(20481, b"x")})
     case("proof without its header", "Demanded", "FRM-15", items={3: b"c2sp.org/tlog-proof@v2\n"})
     case("proof that is a header's beginning", "Demanded", "FRM-15", items={3: b"c2sp.org/tlog-proof@v1"})
     case("proof that is no text", "Demanded", "FRM-15", items={3: b"c2sp.org/tlog-proof@v1\n\xff"})
@@ -1333,11 +1404,13 @@ def make_stored() -> File:
              Place=("DIAGNOSIS", "without heads the fault is at the first signature or core that does not fit, else at the interim seal, else at the seal", "STO-7 FRM-11 LAY-9 HSH-5"),
              Entry=("CONFUSION", "the receipt's entry is for another kind of seal, or another mode", "RCP-14 RCP-3"),
              Limit=("DENIAL_OF_SERVICE", "more layers than a message may have; segments count for themselves", "LAY-7"),
+             Proof=("BASIC", "R1 and R2, and how far the promise was kept", "LOG-1 LOG-9 LOG-11 LOG-14 LOG-16 LOG-18"),
+             OtherProof=("FORGERY", "a proof that is not of this entry, or not the node's", "LOG-1 LOG-9 LOG-11 LOG-15 LOG-16"),
              Shape=("SECOND_ENCODING", "a file that is cut, goes on, or holds what a file does not hold", "STO-1 STO-2 STO-3 STO-6 STO-10 FRM-3 FRM-5 FRM-7 CNV-1"))
     f.group("stored")
 
-    def case(comment, flag, what, expect="valid", pin=ROOT, assumes=None):
-        f.case(comment, flag, expect, assumes, input=what if isinstance(what, bytes) else what.encode(), pin=pin)
+    def case(comment, flag, what, expect="valid", pin=ROOT, assumes=None, **more):
+        f.case(comment, flag, expect, assumes, input=what if isinstance(what, bytes) else what.encode(), pin=pin, **more)
     read = stack(origin(args='["Dexter"]'), admit(), step("dispatch", time=2000, fields=[("subject", "cmtp.s.0x001.hello_world"), ("bus-auth", b"\3")]),
                  step("serve", 200, b"hello Dexter", time=3000, fields=[("content-type", "text/plain")], hidden=[("x-secret", "s")]))
     base = message(read, heads=True)
@@ -1358,7 +1431,42 @@ def make_stored() -> File:
     case("65 layers", "Limit", message([*many, admit()]), "LAY-7")
     case("64 layers and two segments", "Limit Process", message([*many, step("segment", body=b""), step("segment", body=b"", flags=CUT)]))
     case("recorded", "Whole", message(read, items={ITEM["recorded"]: b""}))
-    case("with a proof", "Whole", message(read, items={ITEM["proof"]: b"c2sp.org/tlog-proof@v1\n"}))
+    proof, r0 = proof_for(read)
+    case("with a proof", "Proof", proved(read, proof, r0))
+    case("with a proof and heads", "Proof", proved(read, proof, r0, heads=True))
+    case("with a proof, redacted", "Proof", replace(proved(read, proof, r0), layers=[read[0].withhold(0, ZERO), *read[1:]]))
+    case("with a proof, without keys, nobody is trusted", "Proof", proved(read, proof, r0, keys=None), pin=None)
+    case("with a proof, without keys: the policy knows the log", "Proof", proved(read, proof, r0, keys=None), pin=None, policy=f"log {LOG.encode()}\nquorum none\n")
+    case("with a proof, without keys: the policy knows another log", "Proof", proved(read, proof, r0, keys=None), pin=None, policy=f"log {VerifierKey(origin_of(OTHER, 0), 1, OTHER).encode()}\nquorum none\n")
+    case("with a proof, mode async", "Proof", proved(read, *proof_for(read, mode=1)))
+    case("with a proof, of the only leaf", "Proof", proved(read, *proof_for(read, index=0, size=1)))
+    case("with a proof, of the second log", "Proof", proved(read, *proof_for(read, number=1)))
+    two = "".join(f"witness {name} {key.encode()}\n" for name, key in WITNESSES.items()) + "group g 2 w1 w2 w3\nquorum g\n"
+    seen, r0 = proof_for(read, witnesses=["w1", "w3"])
+    case("cosigned, without a policy", "Proof", proved(read, seen, r0))
+    case("cosigned by two, two of three are asked for", "Proof", proved(read, seen, r0), policy=two)
+    case("cosigned by two, and the policy names the log", "Proof", proved(read, seen, r0), policy=f"log {LOG.encode()}\n" + two)
+    case("cosigned by two, and the policy names another log", "Proof", proved(read, seen, r0), policy=f"log {VerifierKey(origin_of(OTHER, 0), 1, OTHER).encode()}\n" + two)
+    case("cosigned by two, no witness is asked for", "Proof", proved(read, seen, r0), policy="quorum none\n")
+    case("cosigned by one, two of three are asked for", "Proof", proved(read, *proof_for(read, witnesses=["w2"])), policy=two)
+    forged = replace(proof, checkpoint=Checkpoint.parse(proof.checkpoint.note() + WITNESSES["w1"].sign(seed("w1"), "x", 1)))
+    case("a cosignature over another text, without a policy", "Proof", proved(read, forged, r0))
+    case("a cosignature over another text", "OtherProof", proved(read, forged, r0), "LOG-15", policy=two)
+    case("a proof of another index than R0's", "OtherProof", proved(read, proof, r0 | {"first": 4}), "LOG-11")
+    case("a proof of another log than R0's", "OtherProof", proved(read, proof, r0 | {"origin": origin_of(ROOT, 1)}), "LOG-11")
+    case("a proof of a log that followed R0's", "OtherProof", proved(read, proof_for(read, number=1)[0], r0), "LOG-11")
+    case("a proof of another node's log", "OtherProof", proved(read, proof_for(read, origin=origin_of(OTHER, 0))[0], r0 | {"origin": origin_of(OTHER, 0)}), "LOG-11?")
+    case("a proof of a log whose origin is spelled otherwise", "OtherProof", proved(read, proof_for(read, origin=ORIGIN + "0")[0], r0 | {"origin": ORIGIN + "0"}), "LOG-11?")
+    case("a checkpoint by another key", "OtherProof", proved(read, proof_for(read, log="other")[0], r0), "LOG-11")
+    case("a checkpoint by the node's layer key", "OtherProof", proved(read, proof_for(read, log="node")[0], r0), "LOG-11")
+    case("the checkpoint's size changed", "OtherProof", proved(read, proof.encode().replace("\n7\n", "\n8\n"), r0), "LOG-15")
+    case("the proof of another message", "OtherProof", proved(read, proof_for(read[:2])[0], r0), "LOG-16")
+    case("a hash of the path is missing", "OtherProof", proved(read, replace(proof, path=proof.path[1:]), r0), "LOG-16")
+    case("a wrong path, without keys", "OtherProof", proved(read, replace(proof, path=proof.path[1:]), r0, keys=None), "LOG-16", pin=None)
+    case("a proof that is its header alone", "OtherProof", message(read, items={ITEM["proof"]: b"c2sp.org/tlog-proof@v1\n"}), "LOG-9")
+    case("a proof with an extra line", "OtherProof", proved(read, proof.encode().replace("\nindex", "\nextra AAAA\nindex", 1), r0), "LOG-9")
+    refused = stack(origin(), admit(511))
+    case("a proof without R0", "OtherProof", message(refused, unlogged=True, items={ITEM["proof"]: proof.encode().encode()}), "LOG-11")
     streamed = stack(origin(), admit(), step("serve", 200), step("segment", body=b"one"), step("segment", body=b"two"), step("segment", body=b"", flags=COMPLETE))
     case("segments, two interim seals", "Streamed", message(streamed, interims=[4, 5], heads=True))
     case("segments, cut", "Streamed", message(streamed[:4] + [step("segment", body=b"t", flags=CUT)], interims=[4]))
@@ -1824,7 +1932,7 @@ def make_message() -> File:
              Withheld=("REDACTION", "what is withheld, heads and keys do not travel on a request stream", "FRM-6 FRM-9 FRM-16 FRM-5 LAY-2"),
              BodyUnread=("AMBIGUITY", "the node refused before the body came: layer 0 is closed without it", "QUI-17 FRM-17 HSH-5"),
              Order=("CONFUSION", "frames out of place", "FRM-5 FRM-7 FRM-8 LAY-4"),
-             BadChain=("FORGERY", "hashes, signatures or receipt do not agree", "HSH-5 LAY-9 RCP-4 RCP-5 RCP-10 RCP-14"))
+             BadChain=("FORGERY", "hashes, signatures or receipts do not agree", "HSH-5 LAY-9 RCP-4 RCP-5 RCP-10 RCP-14 LOG-11 LOG-16"))
     auth, token = frame("auth", b"\1" + some("proof", 64) + TOKEN), frame("auth", b"\0" + H(TOKEN))
     bare, full = origin(), origin(args='["Dexter"]', body=b"hello", signed=True)
     skip = Frame(0x21, b"later").encode()
@@ -1915,6 +2023,10 @@ def make_message() -> File:
     answer("a write, in a commit of five", "Answer", b"".join(layer.encode() for layer in done[1:]) + seal_of(done, **tail).encode(), origin=asked)
     answer("a write, recorded", "Answer", b"".join(layer.encode() for layer in done[1:]) + seal_of(done, **tail, items={ITEM["recorded"]: b""}).encode(), origin=asked)
     answer("a write, outcome-unknown", "Answer", b"".join(layer.encode() for layer in lost[1:]) + seal_of(lost, **tail, flags=2).encode(), origin=asked)
+    proof, r0 = proof_for(layers)
+    answer("with a proof", "Answer", b"".join(frames) + seal_of(layers, **r0, items={ITEM["proof"]: proof.encode().encode()}).encode())
+    answer("with a proof of another index", "BadChain", b"".join(frames) + seal_of(layers, **r0 | {"first": 6}, items={ITEM["proof"]: proof.encode().encode()}).encode(), "LOG-11")
+    answer("with a proof whose path is cut", "BadChain", b"".join(frames) + seal_of(layers, **r0, items={ITEM["proof"]: replace(proof, path=proof.path[1:]).encode().encode()}).encode(), "LOG-16")
     answer("mode async", "Answer", b"".join(frames) + seal_of(layers, mode=1).encode())
     answer("the interim seal one layer early", "BadChain", b"".join(data[:2]) + interim + b"".join(data[2:]) + seal_of(long).encode(), "HSH-5")
     answer("unknown odd frames before, within and after", "Unknown", skip + good[:-len(seal.encode())] + skip + seal.encode() + skip)
@@ -1958,6 +2070,321 @@ def make_message() -> File:
     answer("mode async without the entry flag", "BadChain", b"".join(frames) + seal_of(layers, mode=1, flags=0).encode(), "RCP-14")
     answer("an interim seal whose entry type is exchange", "BadChain", b"".join(data[:3]) + seal_of(long[:4], "interim", type=3).encode() + data[3] + seal_of(long).encode(), "RCP-14")
     answer("200, unlogged", "BadChain", b"".join(frames) + seal_of(layers, unlogged=True).encode(), "RCP-10")
+    return f
+
+
+ORIGIN = origin_of(ROOT, 0)
+LOG = VerifierKey(ORIGIN, LOG_KEY, public_key(seed("log")))
+WITNESSES = {name: VerifierKey(f"{name}.example", WITNESS_KEY, public_key(seed(name))) for name in ("w1", "w2", "w3")}
+
+
+def leaves_of(size: int, own: dict[int, bytes] | None = None) -> list[bytes]:
+    """Leaf hashes of a log; `own` are those of entries that a case is about."""
+    return [(own or {}).get(index) or leaf_hash(some(f"log {index}", 68)) for index in range(size)]
+
+
+def checkpoint_of(leaves: list[bytes], witnesses=(), origin=ORIGIN, log="log", time=T0 // 1_000_000) -> Checkpoint:
+    """Signed by the log and cosigned by these witnesses."""
+    return signed_checkpoint(Checkpoint(origin, len(leaves), merkle_root(leaves) if leaves else H()), witnesses, log, time)
+
+
+def signed_checkpoint(checkpoint: Checkpoint, witnesses=(), log="log", time=T0 // 1_000_000) -> Checkpoint:
+    text = checkpoint.text()
+    lines = VerifierKey(checkpoint.origin, LOG_KEY, public_key(seed(log))).sign(seed(log), text)
+    return Checkpoint.parse(text + "\n" + lines + "".join(WITNESSES[name].sign(seed(name), text, time) for name in witnesses))
+
+
+def proof_for(layers: list[Layer], index=5, size=7, mode=2, number=0, **signed) -> tuple[LogProof, dict]:
+    """The proof of a message's entry, and what its R0 has to say to fit."""
+    r0 = {"origin": origin_of(ROOT, number), "mode": mode} | ({"first": index} if mode == 2 else {})
+    hash = seal_hash("seal", NODE, len(layers), chain(layers)[-1])
+    promised = receipt(message_status(layers), len(layers), hash, type=3, **r0)
+    leaves = leaves_of(size, {index: leaf_hash(promised.entry(message_status(layers), len(layers), hash))})
+    return LogProof(index, merkle_path(leaves, index), checkpoint_of(leaves, **{"origin": r0["origin"]} | signed)), r0
+
+
+def proved(layers: list[Layer], proof: LogProof | str, r0: dict, **keys) -> Message:
+    text = proof if isinstance(proof, str) else proof.encode()
+    return message(layers, items={ITEM["proof"]: text.encode()}, **r0, **keys)
+
+
+def make_checkpoint() -> File:
+    f = File("checkpoint",
+             Valid=("BASIC", "a checkpoint of the log whose key is given", "LOG-3 LOG-4"),
+             Others=("EXTENSION", "signature lines of keys that are not looked for are passed over", "LOG-15"),
+             Forged=("FORGERY", "not by the key, or for another log", "LOG-3 LOG-15"),
+             Spelling=("SECOND_ENCODING", "another spelling, or more than the three lines", "LOG-4"),
+             Limit=("DENIAL_OF_SERVICE", "more signatures or bytes than a checkpoint may have", "LOG-4 LOG-17"),
+             Cosigned=("BASIC", "a witness's signature is over a time, too", "LOG-15"),
+             Key=("BASIC", "verifier keys, and their one spelling", "LOG-12"),
+             Sign=("BASIC", "what a log and a witness sign", "LOG-3 LOG-15"))
+    five = checkpoint_of(leaves_of(5))
+    note, text = five.note(), five.text()
+    line = note.removeprefix(text + "\n")
+    key = LOG.encode()
+
+    f.group("checkpoint")
+
+    def case(comment, flag, note, expect="valid", key=key):
+        f.case(comment, flag, expect, input=note, key=key)
+    case("five leaves", "Valid", note)
+    case("no leaf", "Valid", checkpoint_of([]).note())
+    case("2^64 - 1 leaves", "Valid", signed_checkpoint(Checkpoint(ORIGIN, 2 ** 64 - 1, some("root"))).note())
+    case("cosigned by three", "Valid Others", checkpoint_of(leaves_of(5), WITNESSES).note())
+    unknown = WITNESSES["w1"].sign(seed("w1"), text, 1)
+    case("another's line first", "Others", text + "\n" + unknown + line)
+    case("another's line that does not verify", "Others", note + WITNESSES["w1"].sign(seed("w1"), "x", 1))
+    case("another's line of an unknown type of key", "Others", note + f"\u2014 x.example {b64(some('unknown', 30))}\n")
+    case("the log's line twice", "Others", note + line)
+    case("the log's line, and behind it one that does not verify", "Others", note + LOG.sign(seed("log"), "x"))
+    case("the log's line behind one that does not verify", "Forged", text + "\n" + LOG.sign(seed("log"), "x") + line, "LOG-15")
+    other = VerifierKey(ORIGIN, LOG_KEY, OTHER)
+    case("another key", "Forged", note, "LOG-3", other.encode())
+    case("another key's signature under the key's id", "Forged", text + f"\n\u2014 {ORIGIN} {b64(LOG.id + sign_bytes(seed('other'), text.encode()))}\n", "LOG-15")
+    raw = read_b64(line.split(" ")[2].rstrip("\n"), "LOG-4")
+    case("another key id", "Forged", text + f"\n\u2014 {ORIGIN} {b64(flip(raw, 0))}\n", "LOG-3")
+    case("a bit of the signature changed", "Forged", text + f"\n\u2014 {ORIGIN} {b64(flip(raw, 30))}\n", "LOG-15")
+    case("a signature of 63 bytes", "Forged", text + f"\n\u2014 {ORIGIN} {b64(raw[:-1])}\n", "LOG-15")
+    case("a signature of 65 bytes", "Forged", text + f"\n\u2014 {ORIGIN} {b64(raw + bytes(1))}\n", "LOG-15")
+    case("another name in the line", "Forged", text + f"\n\u2014 {ORIGIN}1 {b64(raw)}\n", "LOG-3")
+    case("another size", "Forged", note.replace("\n5\n", "\n6\n"), "LOG-15")
+    case("another root", "Forged", note.replace(b64(five.root), b64(some("root"))), "LOG-15")
+    case("another origin, signed by the log", "Forged", checkpoint_of(leaves_of(5), origin=origin_of(ROOT, 1)).note(), "LOG-3")
+    case("signed as chapter 5 signs", "Forged", text + f"\n\u2014 {ORIGIN} {b64(LOG.id + sign(seed('log'), 'r0', text.encode()))}\n", "LOG-15")
+    case("a cosignature under the log's key id", "Forged", text + f"\n\u2014 {ORIGIN} {b64(LOG.id + sign_bytes(seed('log'), b'cosignature/v1' + text.encode()))}\n", "LOG-15")
+    for comment, changed in (
+            ("a size with a leading zero", note.replace("\n5\n", "\n05\n")), ("a size with a sign", note.replace("\n5\n", "\n+5\n")),
+            ("a negative size", note.replace("\n5\n", "\n-5\n")), ("no size", note.replace("\n5\n", "\n\n")),
+            ("a size of 2^64", note.replace("\n5\n", f"\n{2 ** 64}\n")), ("a size in hexadecimal", note.replace("\n5\n", "\n0x5\n")),
+            ("a blank behind the size", note.replace("\n5\n", "\n5 \n")), ("a root of 31 bytes", note.replace(b64(five.root), b64(five.root[:31]))),
+            ("a root of 33 bytes", note.replace(b64(five.root), b64(five.root + b"x"))), ("a root without padding", note.replace(b64(five.root), b64(five.root).rstrip("="))),
+            ("a root whose unused bits are set", Checkpoint(ORIGIN, 5, ZERO).text().replace("A" * 43, "A" * 42 + "B") + "\n" + line),
+            ("a fourth line", text + "more\n\n" + line), ("two lines", "\n".join(text.split("\n")[:2]) + "\n\n" + line),
+            ("no origin", note.removeprefix(ORIGIN)), ("a blank in the origin", note.replace("cmtp/", "cmtp /", 1)), ("a plus in the origin", note.replace("cmtp/", "cmtp+", 1)),
+            ("an origin that is not ASCII", note.replace("cmtp/", "cmtp\u00e9/", 1)), ("no blank line", text + line), ("no signature line", text + "\n"), ("the text alone", text),
+            ("nothing", ""), ("the last line feed is missing", note[:-1]), ("a line feed behind it", note + "\n"), ("a line behind it", note + "x\n"), ("a carriage return", note.replace("\n", "\r\n")),
+            ("a hyphen for the dash", note.replace("\u2014", "-")), ("two blanks in the line", note.replace("\u2014 ", "\u2014  ")), ("a line without its signature", text + f"\n\u2014 {ORIGIN}\n"),
+            ("a line with a key id alone", text + f"\n\u2014 {ORIGIN} {b64(LOG.id)}\n"), ("a signature without padding", note.rstrip("=\n") + "\n"), ("a control character", note.replace("cmtp/", "cmtp\x01/", 1)),
+            ("a plus in the name", note + f"\u2014 a+b {b64(raw)}\n")):
+        assert changed != note, comment
+        case(comment, "Spelling", changed, "LOG-4")
+    case("100 lines", "Limit", note + "".join(f"\u2014 w{i} {b64(some(f'line {i}', 68))}\n" for i in range(99)))
+    case("101 lines", "Limit", note + "".join(f"\u2014 w{i} {b64(some(f'line {i}', 68))}\n" for i in range(100)), "LOG-4")
+    long = note + f"\u2014 w {'A' * ((16384 - len(note.encode()) - 7) // 4 * 4)}\n"
+    case("as long as a checkpoint may be, up to 3 bytes", "Limit", long)
+    case("longer than a checkpoint may be", "Limit", long.replace(" w ", " wwww "), "LOG-4")
+
+    f.group("cosignature")
+
+    def witness(comment, note, expect="valid", by="w1"):
+        f.case(comment, "Cosigned", expect, input=note, key=WITNESSES[by].encode())
+    w1 = WITNESSES["w1"]
+    witness("a witness", note + w1.sign(seed("w1"), text, 1_760_000_000))
+    witness("at time 0", note + w1.sign(seed("w1"), text, 0))
+    witness("at time 2^64 - 1", note + w1.sign(seed("w1"), text, 2 ** 64 - 1))
+    witness("not by this witness", note + w1.sign(seed("w1"), text, 1), by="w2")
+    witness("two lines of it: the first one counts", note + w1.sign(seed("w1"), text, 5) + w1.sign(seed("w1"), text, 4))
+    good = w1.id + u(7, 64) + sign_bytes(seed("w1"), w1.signed(text, 7))
+    for comment, blob in (("the time changed", flip(good, 11)), ("the time is missing", good[:4] + good[12:]), ("the time in four bytes", good[:4] + good[8:]), ("the time in seven bytes", good[:4] + good[5:]),
+                          ("the signature is over another time", w1.id + u(8, 64) + good[12:]), ("the signature is over the text alone", w1.id + u(7, 64) + sign_bytes(seed("w1"), text.encode())),
+                          ("a byte is missing", good[:-1]), ("a byte is left over", good + b"x"), ("key id and time alone", good[:12]), ("key id and one byte", good[:5]),
+                          ("by another key", w1.id + u(7, 64) + sign_bytes(seed("w2"), w1.signed(text, 7)))):
+        witness(comment, note + f"\u2014 {w1.name} {b64(blob)}\n", "LOG-15")
+
+    f.group("verifier-key")
+    f.case("a log", "Key", input=key)
+    f.case("a witness", "Key", input=w1.encode())
+    f.case("Go's example", "Key", input="PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")
+    f.case("a name that is not ASCII", "Key", input=VerifierKey("z\u00fcrich", 4, NODE).encode())
+    f.case("a name of 255 bytes", "Key", input=VerifierKey("n" * 255, 1, NODE).encode())
+    for comment, text_ in (
+            ("a name of 256 bytes", VerifierKey("n" * 256, 1, NODE).encode()), ("no name", VerifierKey("", 1, NODE).encode()), ("a blank in the name", VerifierKey("a b", 1, NODE).encode()),
+            ("another id", key.replace(LOG.id.hex(), flip(LOG.id, 0).hex())), ("an id in upper case", key.replace(LOG.id.hex(), LOG.id.hex().upper())), ("an id of seven digits", key.replace(LOG.id.hex(), LOG.id.hex()[1:])),
+            ("the id of the other type", key.replace(LOG.id.hex(), replace(LOG, type=4).id.hex())), ("an unknown type", replace(LOG, type=2).encode()), ("a key of 31 bytes", replace(LOG, key=LOG.key[:31]).encode()),
+            ("a key of small order", replace(LOG, key=ZERO).encode()), ("no key", f"{ORIGIN}+{LOG.id.hex()}+"), ("no id", ORIGIN), ("a root key's DID", did_of(ROOT)), ("a line feed behind it", key + "\n")):
+        f.case(comment, "Key", "LOG-12", input=text_)
+
+    f.group("sign-note")
+    f.case("a log", "Sign", seed=seed("log"), name=ORIGIN, noteType=1, time=0, origin=ORIGIN, size=5, root=five.root)
+    f.case("a witness", "Sign", seed=seed("w1"), name="w1.example", noteType=4, time=1_760_000_000, origin=origin_of(OTHER, 3), size=2 ** 63, root=five.root)
+    return f
+
+
+def make_log_proof() -> File:
+    f = File("log-proof",
+             Valid=("BASIC", "proofs in trees of each shape", "LOG-9 LOG-16"),
+             Wrong=("FORGERY", "the path does not lead from the leaf at the index to the root", "LOG-16"),
+             Forged=("FORGERY", "the checkpoint is not the log's", "LOG-3 LOG-15"),
+             Spelling=("SECOND_ENCODING", "another spelling, an extra line, or a proof that is cut", "LOG-9 LOG-4"),
+             Limit=("DENIAL_OF_SERVICE", "more hashes than a proof may have", "LOG-17"))
+    f.group("log-proof", key=LOG.encode())
+
+    def case(comment, flag, proof, leaf, expect="valid"):
+        f.case(comment, flag, expect, input=proof if isinstance(proof, str) else proof.encode(), leaf=leaf)
+
+    def proof_at(size, index, **signed):
+        leaves = leaves_of(size)
+        return LogProof(index, merkle_path(leaves, index), checkpoint_of(leaves, **signed)), leaves[index]
+    for size, index in ((1, 0), (2, 0), (2, 1), (3, 2), (4, 1), (5, 4), (7, 3), (7, 6), (8, 7), (255, 254), (256, 0), (257, 256)):
+        case(f"leaf {index} of {size}", "Valid", *proof_at(size, index))
+    case("cosigned", "Valid", *proof_at(7, 3, witnesses=WITNESSES))
+    path, root, index = [some(f"node {i}") for i in range(64)], leaf_hash(some("log 0", 68)), 2 ** 62 + 5
+    for place, node in enumerate(path[:63]):
+        root = H(b"\1", node, root) if index >> place & 1 else H(b"\1", root, node)
+    deep = LogProof(index, path[:63], signed_checkpoint(Checkpoint(ORIGIN, 2 ** 63, root)))
+    case("63 hashes", "Limit", deep, leaf_hash(some("log 0", 68)))
+    case("64 hashes", "Limit", replace(deep, path=path), leaf_hash(some("log 0", 68)), "LOG-17")
+    proof, leaf = proof_at(7, 3)
+    text = proof.encode()
+    case("another leaf", "Wrong", proof, leaves_of(7)[2], "LOG-16")
+    case("the index before", "Wrong", replace(proof, index=2), leaf, "LOG-16")
+    case("the index behind", "Wrong", replace(proof, index=4), leaf, "LOG-16")
+    case("an index that the tree does not have", "Wrong", replace(proof, index=7), leaf, "LOG-16")
+    case("an index of 2^64 - 1", "Wrong", replace(proof, index=2 ** 64 - 1), leaf, "LOG-16")
+    case("a tree without leaves", "Wrong", LogProof(0, [], checkpoint_of([])), leaf, "LOG-16")
+    case("the first hash is missing", "Wrong", replace(proof, path=proof.path[1:]), leaf, "LOG-16")
+    case("the last hash is missing", "Wrong", replace(proof, path=proof.path[:-1]), leaf, "LOG-16")
+    case("one hash more", "Wrong", replace(proof, path=[*proof.path, ZERO]), leaf, "LOG-16")
+    case("two hashes exchanged", "Wrong", replace(proof, path=[proof.path[1], proof.path[0], proof.path[2]]), leaf, "LOG-16")
+    case("a bit of a hash changed", "Wrong", replace(proof, path=[flip(proof.path[0], 5), *proof.path[1:]]), leaf, "LOG-16")
+    case("the path in a smaller tree", "Wrong", replace(proof, path=proof_at(5, 3)[0].path), leaf, "LOG-16")
+    case("the checkpoint of a larger tree", "Wrong", replace(proof, checkpoint=checkpoint_of(leaves_of(8))), leaf, "LOG-16")
+    case("a checkpoint by another key", "Forged", replace(proof, checkpoint=checkpoint_of(leaves_of(7), log="other")), leaf, "LOG-3")
+    case("a checkpoint of another log", "Forged", proof_at(7, 3, origin=origin_of(ROOT, 1))[0], leaf, "LOG-3")
+    signature = proof.checkpoint.signatures[0]
+    case("the checkpoint's signature changed", "Forged", replace(proof, checkpoint=replace(proof.checkpoint, signatures=[(signature[0], flip(signature[1], 9))])), leaf, "LOG-15")
+    first = text.split("\n")[2]
+    for comment, changed in (
+            ("another version", text.replace("@v1", "@v2", 1)), ("no header", text.split("\n", 1)[1]), ("an extra line", text.replace("\nindex", "\nextra AAAA\nindex", 1)), ("an empty extra line", text.replace("\nindex", "\nextra \nindex", 1)),
+            ("no index", text.replace("index 3\n", "", 1)), ("an index with a leading zero", text.replace("index 3", "index 03", 1)), ("a negative index", text.replace("index 3", "index -3", 1)), ("an index with a sign", text.replace("index 3", "index +3", 1)),
+            ("an index of 2^64", text.replace("index 3", f"index {2 ** 64}", 1)), ("two blanks", text.replace("index 3", "index  3", 1)), ("a hash of 31 bytes", text.replace(first, b64(proof.path[0][:31]), 1)), ("a hash without padding", text.replace(first, first.rstrip("="), 1)),
+            ("a hash in hexadecimal", text.replace(first, proof.path[0].hex(), 1)), ("a blank behind a hash", text.replace(first, first + " ", 1)), ("a carriage return", text.replace("\n", "\r\n")), ("the header alone", "c2sp.org/tlog-proof@v1\n"),
+            ("cut behind the path", text[:text.index("\n\n") + 1]), ("cut within the path", text[:80]), ("nothing", "")):
+        case(comment, "Spelling", changed, leaf, "LOG-9")
+    case("cut behind the blank line", "Spelling", text[:text.index("\n\n") + 2], leaf, "LOG-4")
+    case("cut within the checkpoint", "Spelling", text[:-1], leaf, "LOG-4")
+    case("a blank line within the path", "Spelling", text.replace(first, first + "\n", 1), leaf, "LOG-4")
+    case("bytes behind it", "Spelling", text + "x", leaf, "LOG-4")
+    return f
+
+
+def make_consistency() -> File:
+    f = File("consistency",
+             Valid=("BASIC", "a log that grew", "LOG-7"),
+             First=("BASIC", "nothing is kept yet: the signature alone counts", "LOG-3 LOG-7"),
+             Rewritten=("FORGERY", "a log that lost or changed entries, or shows others another tree", "LOG-7"),
+             Wrong=("FORGERY", "a proof that does not prove it", "LOG-7"),
+             Forged=("FORGERY", "the checkpoint is not the log's", "LOG-3 LOG-15"),
+             Spelling=("SECOND_ENCODING", "another spelling, or a body that is cut", "LOG-7 LOG-4"),
+             Limit=("DENIAL_OF_SERVICE", "more hashes than a proof may have", "LOG-17"))
+    f.group("consistency", key=LOG.encode())
+
+    def case(comment, flag, growth, known, expect="valid"):
+        known = known and {"origin": known.origin, "size": known.size, "root": known.root}
+        f.case(comment, flag, expect, input=growth if isinstance(growth, str) else growth.encode(), known=known)
+
+    def grown(old, size, **signed):
+        leaves = leaves_of(size)
+        return Growth(old, grown_path(leaves, old), checkpoint_of(leaves, **signed))
+    kept = lambda size, **signed: checkpoint_of(leaves_of(size), **signed)
+    for old, size in ((1, 2), (1, 3), (2, 3), (2, 4), (3, 4), (3, 7), (4, 7), (4, 8), (5, 8), (6, 7), (7, 8), (128, 300), (255, 257), (256, 300), (299, 300)):
+        case(f"{old} to {size}", "Valid", grown(old, size), kept(old))
+    case("as many", "Valid", grown(7, 7), kept(7))
+    case("from nothing", "Valid", grown(0, 7), kept(0))
+    case("nothing, twice", "Valid", grown(0, 0), kept(0))
+    case("cosigned", "Valid", grown(4, 7, witnesses=WITNESSES), kept(4))
+    case("nothing is kept", "First", grown(0, 7), None)
+    case("nothing is kept, and a proof comes", "First", grown(4, 7), None)
+    case("nothing is kept, by another key", "First Forged", grown(0, 7, log="other"), None, "LOG-3")
+    changed = leaves_of(4, {1: some("changed")})
+    case("an entry was changed", "Rewritten", grown(4, 7), checkpoint_of(changed), "LOG-7")
+    case("as many, and an entry was changed", "Rewritten", grown(4, 4), checkpoint_of(changed), "LOG-7")
+    case("a smaller tree", "Rewritten", grown(4, 4), kept(7), "LOG-7")
+    case("a smaller tree, from the kept one's size", "Rewritten", replace(grown(4, 4), old=7), kept(7), "LOG-7")
+    case("no leaf any more", "Rewritten", grown(0, 0), kept(7), "LOG-7")
+    case("from nothing with a root", "Rewritten", grown(0, 7), Checkpoint(ORIGIN, 0, some("root")), "LOG-7")
+    case("from another size than the kept one's", "Wrong", grown(3, 7), kept(4), "LOG-7")
+    case("from 0, and one is kept", "Wrong", grown(0, 7), kept(4), "LOG-7")
+    growth = grown(3, 7)
+    case("the first hash is missing", "Wrong", replace(growth, path=growth.path[1:]), kept(3), "LOG-7")
+    case("the last hash is missing", "Wrong", replace(growth, path=growth.path[:-1]), kept(3), "LOG-7")
+    case("no hash", "Wrong", replace(growth, path=[]), kept(3), "LOG-7")
+    case("one hash more", "Wrong", replace(growth, path=[*growth.path, ZERO]), kept(3), "LOG-7")
+    case("a bit of a hash changed", "Wrong", replace(growth, path=[flip(growth.path[0], 5), *growth.path[1:]]), kept(3), "LOG-7")
+    case("two hashes exchanged", "Wrong", replace(growth, path=[growth.path[1], growth.path[0], *growth.path[2:]]), kept(3), "LOG-7")
+    case("as many, with a hash", "Wrong", replace(grown(7, 7), path=[ZERO]), kept(7), "LOG-7")
+    case("from nothing, with a hash", "Wrong", replace(grown(0, 7), path=[ZERO]), kept(0), "LOG-7")
+    case("the old root before a proof from a power of two", "Wrong", replace(grown(4, 7), path=[kept(4).root, *grown(4, 7).path]), kept(4), "LOG-7")
+    case("63 hashes too many", "Limit", replace(growth, path=[ZERO] * 63), kept(3), "LOG-7")
+    case("64 hashes", "Limit", replace(growth, path=[ZERO] * 64), kept(3), "LOG-17")
+    case("by another key", "Forged", grown(3, 7, log="other"), kept(3), "LOG-3")
+    case("of another log", "Forged", grown(3, 7, origin=origin_of(ROOT, 1)), kept(3), "LOG-3")
+    case("the kept one is of another log", "Forged", growth, kept(3, origin=origin_of(ROOT, 1)), "LOG-3")
+    signature = growth.checkpoint.signatures[0]
+    case("the checkpoint's signature changed", "Forged", replace(growth, checkpoint=replace(growth.checkpoint, signatures=[(signature[0], flip(signature[1], 9))])), kept(3), "LOG-15")
+    text = growth.encode()
+    for comment, changed in (
+            ("no first line", text.split("\n", 1)[1]), ("a leading zero", text.replace("old 3", "old 03", 1)), ("a sign", text.replace("old 3", "old +3", 1)), ("no number", text.replace("old 3", "old ", 1)), ("two blanks", text.replace("old 3", "old  3", 1)),
+            ("2^64", text.replace("old 3", f"old {2 ** 64}", 1)), ("a hash of 31 bytes", text.replace(text.split("\n")[1], b64(ZERO[:31]), 1)), ("a carriage return", text.replace("\n", "\r\n")), ("cut within the proof", text[:30]), ("nothing", "")):
+        case(comment, "Spelling", changed, kept(3), "LOG-7")
+    case("cut within the checkpoint", "Spelling", text[:-1], kept(3), "LOG-4")
+    case("bytes behind it", "Spelling", text + "x", kept(3), "LOG-4")
+    return f
+
+
+def make_policy() -> File:
+    f = File("policy",
+             Valid=("BASIC", "who counts, and how many of them", "LOG-12 LOG-13 LOG-14"),
+             Short=("FORGERY", "fewer witnesses than the policy asks for", "LOG-13"),
+             Forged=("FORGERY", "a line in a witness's or a log's name that is not by it", "LOG-15"),
+             Logs=("CONFUSION", "a policy names logs, and the checkpoint is of another", "LOG-14"),
+             Malformed=("AMBIGUITY", "a policy that does not say one thing", "LOG-12"))
+    f.group("policy")
+    lines = "".join(f"witness {name} {key.encode()}\n" for name, key in WITNESSES.items())
+    log, two = f"log {LOG.encode()}\n", f"{lines}group g 2 w1 w2 w3\nquorum g\n"
+
+    def case(comment, flag, policy, witnesses=("w1", "w2"), expect="valid", checkpoint=None):
+        f.case(comment, flag, expect, policy=policy, input=(checkpoint or checkpoint_of(leaves_of(5), witnesses)).note())
+    case("two of three, two signed", "Valid", log + two)
+    case("two of three, three signed", "Valid", log + two, WITNESSES)
+    case("two of three, one signed", "Valid Short", log + two, ["w3"])
+    case("two of three, none signed", "Short", two, [])
+    case("all of three, two signed", "Short", two.replace("group g 2", "group g all"))
+    case("all of three, three signed", "Valid", two.replace("group g 2", "group g all"), WITNESSES)
+    case("any of three, one signed", "Valid", two.replace("group g 2", "group g any"), ["w2"])
+    case("three of three, two signed", "Short", two.replace("group g 2", "group g 3"))
+    case("one witness", "Valid", lines + "quorum w2\n")
+    case("one witness, another signed", "Short", lines + "quorum w3\n")
+    case("quorum none", "Valid", "quorum none\n")
+    case("quorum none, and witnesses", "Valid", lines + "quorum none\n")
+    nested = lines + "group inner any w1 w2\ngroup outer all inner w3\nquorum outer\n"
+    case("a group within a group, met", "Valid", nested, ["w2", "w3"])
+    case("a group within a group, not met", "Short", nested)
+    case("URLs, comments, tabs, blanks, empty lines", "Valid", f"# who counts\n\n \t\nlog {LOG.encode()} https://log.example/#top\n  # more\n\twitness  w1 {WITNESSES['w1'].encode()}\thttps://w1.example/ \nquorum\tw1")
+    case("a name with a number sign", "Valid", f"witness w#1 {WITNESSES['w1'].encode()}\nquorum w#1\n")
+    case("a name that is not ASCII", "Valid", f"witness z\u00fcrich {WITNESSES['w1'].encode()}\nquorum z\u00fcrich\n")
+    five = checkpoint_of(leaves_of(5), ["w1"])
+    twice = Checkpoint.parse(five.note() + WITNESSES["w1"].sign(seed("w1"), five.text(), 9))
+    case("one witness signed twice", "Short", two, checkpoint=twice)
+    case("the checkpoint is of another log", "Logs", log + two, checkpoint=checkpoint_of(leaves_of(5), ["w1", "w2"], origin=origin_of(ROOT, 1)))
+    case("the checkpoint is by another key", "Logs", log + two, checkpoint=checkpoint_of(leaves_of(5), ["w1", "w2"], log="other"))
+    case("the second of two logs", "Logs", log + f"log {VerifierKey(origin_of(OTHER, 0), 1, OTHER).encode()}\n" + two, checkpoint=checkpoint_of(leaves_of(5), ["w1", "w2"], origin=origin_of(OTHER, 0), log="other"))
+    bad = lambda name, text: Checkpoint.parse(five.note() + WITNESSES[name].sign(seed(name), text, 9))
+    case("a witness's line over another text", "Forged", two, expect="LOG-15", checkpoint=bad("w2", "x"))
+    case("a log's line over another text", "Forged", log + two, expect="LOG-15", checkpoint=Checkpoint.parse(five.text() + "\n" + LOG.sign(seed("log"), "x")))
+    w1, w2 = (WITNESSES[name].encode() for name in ("w1", "w2"))
+    for comment, policy in (
+            ("nothing", ""), ("no quorum", lines), ("two quorums", two + "quorum none\n"), ("the same quorum twice", two + "quorum g\n"), ("a quorum of nobody", lines + "quorum w4\n"), ("a quorum of two names", lines + "quorum w1 w2\n"),
+            ("a quorum without a name", lines + "quorum\n"), ("a quorum before its group", lines + "quorum g\ngroup g any w1\n"), ("0 of three", two.replace("g 2", "g 0")), ("4 of three", two.replace("g 2", "g 4")), ("2 with a leading zero", two.replace("g 2", "g 02")),
+            ("2 with a sign", two.replace("g 2", "g +2")), ("minus 1", two.replace("g 2", "g -1")), ("some", two.replace("g 2", "g some")), ("2^64 of three", two.replace("g 2", f"g {2 ** 64}")), ("a group without members", lines + "group g any\nquorum none\n"),
+            ("a member twice", lines + "group g 2 w1 w1\nquorum g\n"), ("a member of two groups", lines + "group g any w1 w2\ngroup h all w1 g\nquorum h\n"), ("a member that is not defined", lines + "group g any w4\nquorum g\n"), ("a member that is defined later", "group g any w1\n" + lines + "quorum g\n"),
+            ("a group in itself", lines + "group g any g\nquorum g\n"), ("none as a member", lines + "group g any none\nquorum g\n"), ("none as a group", lines + "group none any w1\nquorum none\n"), ("none as a witness", f"witness none {w1}\nquorum none\n"),
+            ("a name twice", f"witness a {w1}\nwitness a {w2}\nquorum a\n"), ("a witness's name for a group", lines + "group w1 any w2\nquorum w1\n"), ("a witness's key twice", f"witness a {w1}\nwitness b {w1}\nquorum a\n"),
+            ("a witness's key under two names of keys", f"witness a {w1}\nwitness b {VerifierKey('other.example', 4, WITNESSES['w1'].key).encode()}\nquorum a\n"), ("a log's key twice", log + log + two), ("a log with a witness's key", f"log {w1}\n" + two), ("a witness with a log's key", f"witness a {LOG.encode()}\nquorum a\n"),
+            ("a witness without a key", "witness a\nquorum none\n"), ("a log without a key", "log\nquorum none\n"), ("a key whose id is another's", f"witness a {w1.replace(WITNESSES['w1'].id.hex(), WITNESSES['w2'].id.hex())}\nquorum a\n"), ("four words behind witness", f"witness a {w1} url more\nquorum a\n"),
+            ("an unknown line", "monitor x\n" + two), ("a comment behind a line", two + "quorum g # more\n"), ("upper case", two.replace("quorum", "Quorum")), ("carriage returns", two.replace("\n", "\r\n")), ("a form feed for a blank", two.replace("quorum g", "quorum\x0cg")),
+            ("a control character in a comment", "# \x07\n" + two)):
+        case(comment, "Malformed", policy, expect="LOG-12")
     return f
 
 
@@ -2204,7 +2631,8 @@ def replace_without(seal: Seal, name: str) -> Seal:
 # --- writing and checking -----------------------------------------------------------------------------------------------
 
 FILES = [make_varint, make_frame, make_field, make_leaf, make_body, make_layer, make_signature, make_chain, make_seal, make_key_list, make_receipt, make_did,
-         make_stored, make_fqmn, make_subject, make_pattern, make_process, make_message, make_envelope]
+         make_stored, make_fqmn, make_subject, make_pattern, make_process, make_message, make_envelope, make_checkpoint, make_log_proof,
+         make_consistency, make_policy]
 
 
 def cases(data: dict) -> dict[int, tuple]:

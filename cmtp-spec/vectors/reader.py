@@ -14,7 +14,7 @@ which carries the id of the rule that was broken. Whatever can be read can be wr
     parse_fqmn(b"0xS:echo"), subject(fqmn), Pattern(b"0xS:**").covers(fqmn, "read")
 
 The sections follow the chapters. Beside it: base.py (registry, varints), ed25519.py (chapter 5), fqmn.py (chapter 6), process.py
-(chapter 7); all their names are also names of this module.
+(chapter 7), log.py (chapter 18, and trees); all their names are also names of this module.
 """
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from pathlib import Path
 from base import *
 from ed25519 import *
 from fqmn import *
+from log import *
 from process import *
 
 # --- chapter 2: frames --------------------------------------------------------------------------------------------------
@@ -432,49 +433,6 @@ def read_entry(data: bytes) -> dict:
                 "message_id": cursor.take(16), "seal": cursor.take(32)}
 
 
-def leaf_hash(data: bytes) -> bytes:
-    return H(b"\0", data)
-
-
-def _node(left: bytes, right: bytes) -> bytes:
-    return H(b"\1", left, right)
-
-
-def merkle_root(leaves: list[bytes]) -> bytes:
-    """RFC 6962 section 2.1, over leaf hashes."""
-    if len(leaves) == 1:
-        return leaves[0]
-    split = 1 << (len(leaves) - 1).bit_length() - 1
-    return _node(merkle_root(leaves[:split]), merkle_root(leaves[split:]))
-
-
-def merkle_path(leaves: list[bytes], offset: int) -> list[bytes]:
-    if len(leaves) == 1:
-        return []
-    split = 1 << (len(leaves) - 1).bit_length() - 1
-    if offset < split:
-        return merkle_path(leaves[:split], offset) + [merkle_root(leaves[split:])]
-    return merkle_path(leaves[split:], offset - split) + [merkle_root(leaves[:split])]
-
-
-def path_leads(leaf: bytes, offset: int, count: int, path: list[bytes], root: bytes) -> bool:
-    """RFC 9162 section 2.1.3.2."""
-    if offset >= count:
-        return False
-    fn, sn, r = offset, count - 1, leaf
-    for p in path:
-        if sn == 0:
-            return False
-        if fn & 1 or fn == sn:
-            r = _node(p, r)
-            while not fn & 1 and fn:
-                fn, sn = fn >> 1, sn >> 1
-        else:
-            r = _node(r, p)
-        fn, sn = fn >> 1, sn >> 1
-    return sn == 0 and r == root
-
-
 @dataclass
 class Receipt:
     """R0."""
@@ -587,6 +545,7 @@ class Seal:
             header = BINDING["tlog-proof-header"].encode() + b"\n"
             require(self.get("proof").startswith(header), "FRM-15", "proof begins with its header line")
             decode_utf8(self.get("proof"), "FRM-15")
+            within(len(self.get("proof")), "checkpoint-frame-max")
         if self.get("keys") is not None:
             within(len(self.get("keys")), "keys-frame-max")
         self.receipt, self.keys = self._receipt(), self._keys()
@@ -770,12 +729,14 @@ class Verdict:
     rule: str | None = None
     place: int | str | None = None   # the layer at fault, "interim" or "seal" (STO-7)
     why: str = ""
+    standing: str = "none"           # none, promised, logged or witnessed (LOG-18)
     hashes: list[bytes] = default(default_factory=list)
     seal: bytes = b""
 
 
-def verify(message: Message, pin: bytes | None = None, keys: KeyList | None = None) -> Verdict:
-    """`pin` is the root key that the verifier trusts; `keys` that root's list, if it is known from elsewhere than the file."""
+def verify(message: Message, pin: bytes | None = None, keys: KeyList | None = None, policy: Policy | None = None) -> Verdict:
+    """`pin` is the root key that the verifier trusts; `keys` that root's list, if it is known from elsewhere than the file;
+    `policy` names the witnesses whose word is asked for."""
     hashes = chain(message.layers)
     seal = seal_hash("seal", message.seal.key, len(hashes), hashes[-1])
     verdict = Verdict("invalid", hashes=hashes, seal=seal)
@@ -790,8 +751,9 @@ def verify(message: Message, pin: bytes | None = None, keys: KeyList | None = No
             _check_seal(message, interim, count, hashes)
         verdict.place = "seal"
         _check_seal(message, message.seal, len(hashes), hashes)
-        verdict.verdict = _check_trust(message, pin, keys)
-        verdict.place = None
+        trusted = _check_trust(message, pin, keys)
+        verdict.standing = _standing(message, seal, keys or message.seal.keys, policy)
+        verdict.verdict, verdict.place = trusted, None
     except Malformed as error:
         verdict.rule, verdict.why = error.rule, str(error)
     return verdict
@@ -834,6 +796,37 @@ def _check_trust(message: Message, pin: bytes | None, keys: KeyList | None) -> s
         require(seal.key in keys.valid("layer", seal.receipt.time if seal.receipt else None), "RCP-8",
                 f"the key of {seal.name.upper()} is no layer key of the list")
     return "authentic" if message.seal.receipt else "consistent"
+
+
+def _standing(message: Message, computed: bytes, keys: KeyList | None, policy: Policy | None) -> str:
+    """Chapter 18: what is known of the entry in the log."""
+    receipt, item = message.seal.receipt, message.seal.get("proof")
+    if item is None:
+        return "promised" if receipt and receipt.mode != MODE["none"] else "none"
+    require(receipt, "LOG-11", "a proof without R0")
+    proof = LogProof.parse(decode_utf8(item, "LOG-9"))
+    checkpoint = proof.checkpoint
+    if receipt.mode == MODE["wal"]:
+        require(proof.index == receipt.first_index + receipt.offset, "LOG-11", "another index than R0's")
+        require(checkpoint.origin == receipt.log_origin, "LOG-11", "another log than R0's")
+    proof.check_path(leaf_hash(receipt.entry(message_status(message.layers), len(message.layers), computed)))
+    if keys:
+        try:
+            node = read_origin(checkpoint.origin)[0]
+        except Malformed as error:
+            raise Malformed("LOG-11", str(error)) from None
+        require(node == keys.root, "LOG-11", "the checkpoint is of another node's log")
+        logs = [VerifierKey(checkpoint.origin, LOG_KEY, key) for key in keys.valid("log", None)]
+    else:
+        logs = [log for log in policy.logs if log.name == checkpoint.origin] if policy else []
+        if not logs:
+            return "promised"
+    require(checkpoint.signed_by_any(logs), "LOG-11", "not signed by a log key of the node")
+    if policy and policy.quorum:
+        _, quorum, log = policy.judge(checkpoint)
+        if quorum and log:
+            return "witnessed"
+    return "logged"
 
 
 def grades(message: Message, verdict: Verdict) -> list[str]:

@@ -69,6 +69,7 @@ class Piece(NamedTuple):
 class Commit(NamedTuple):
     place: str
     mode: int
+    delay: int
     first: int
     durable: int
     time: int
@@ -149,8 +150,8 @@ def whole(data: bytes, at: int) -> bytes | None:
 def read_commit(body: bytes, place: str, entries: Cursor | None = None, keys: Cursor | None = None) -> Commit:
     """Where entries and keys were moved to files of their own, they are taken from there."""
     with exactly(body) as cursor:
-        version, mode, zero, count = cursor.u(8), cursor.u(8), cursor.u(16), cursor.u(32)
-        require(version == 0 and zero == 0, "commit", "another version")
+        version, mode, delay, count = cursor.u(8), cursor.u(8), cursor.u(16), cursor.u(32)
+        require(version == 0, "commit", "another version")
         require(count, "RCP-13", "a commit without entries")
         first, durable, time, signature = cursor.u(64), cursor.u(64), cursor.time(), cursor.take(64)
         entries, keys = (cursor, cursor) if entries is None else (entries, keys)
@@ -162,7 +163,7 @@ def read_commit(body: bytes, place: str, entries: Cursor | None = None, keys: Cu
         places = [(cursor.u(64), cursor.u(32), cursor.u(32)) for _ in range(count)]
         pieces = [Piece(text, *pair, begin, cursor.take(cores), cursor.take(content))
                   for text, pair, (begin, cores, content) in zip(texts, pairs, places)]
-    return Commit(place, mode, first, durable, time, signature, pieces)
+    return Commit(place, mode, delay, first, durable, time, signature, pieces)
 
 
 # --- what the entries say -----------------------------------------------------------------------------------------------
@@ -223,7 +224,7 @@ class Audit:
         """R0's signature, and the key that made it: one that a list of the node gives the use `layer`."""
         first = commit.first if commit.mode == MODE["wal"] else NO_INDEX                                     # RCP-3
         root = merkle_root([leaf_hash(piece.entry) for piece in commit.pieces])
-        statement = Receipt(self.origin, first, len(commit.pieces), root, commit.mode, commit.time, 0, b"", 0, 0, 0, b"", 0, []).statement()
+        statement = Receipt(self.origin, first, len(commit.pieces), root, commit.mode, commit.time, commit.delay, b"", 0, 0, 0, b"", 0, []).statement()
         for key in {key for keys in self.lists for key in keys.valid("layer", commit.time)}:
             with suppress(Malformed):
                 verify_signature(key, "r0", statement, commit.signature)

@@ -11,6 +11,7 @@
 mod envelopes;
 mod frames;
 mod layers;
+mod log;
 mod messages;
 mod names;
 mod proofs;
@@ -32,6 +33,7 @@ use crate::error::{DecodeError, DecodeErrorKind};
 use crate::fqmn::{FqmnError, FqmnErrorKind};
 use crate::hash::{Digest, Salt};
 use crate::key::{DidError, PublicKey, Signature, SignatureError};
+use crate::log::{CheckpointError, GrowthError, LogProofError, PolicyError, VerifierKeyError};
 use crate::pattern::PatternError;
 use crate::process::ProcessError;
 use crate::receipt::ReceiptError;
@@ -69,6 +71,10 @@ files! {
     process: "process";
     message: "message";
     envelope: "envelope";
+    checkpoint: "checkpoint";
+    log_proof: "log-proof";
+    consistency: "consistency";
+    policy: "policy";
 }
 
 #[test]
@@ -161,14 +167,19 @@ macro_rules! stops {
 }
 
 stops!(
+    CheckpointError,
     DidError,
     EnvelopeError,
+    GrowthError,
     LinkError,
+    LogProofError,
     PatternError,
+    PolicyError,
     ProcessError,
     ReceiptError,
     SignatureError,
     SubjectTooLong,
+    VerifierKeyError,
     std::str::Utf8Error
 );
 
@@ -313,6 +324,13 @@ fn check_of(group: &str) -> fn(&Case) -> Outcome {
         "bus-cancel" => envelopes::cancel,
         "bus-ask" => envelopes::ask,
         "bus-keys" => envelopes::keys,
+        "verifier-key" => log::verifier_key,
+        "checkpoint" => log::checkpoint,
+        "cosignature" => log::cosignature,
+        "sign-note" => log::sign_note,
+        "log-proof" => log::log_proof,
+        "consistency" => log::consistency,
+        "policy" => log::policy,
         "fqmn" => names::fqmn,
         "target" => names::target,
         "args" => names::args,

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use cmtp_codec::journal::{Commit, MessageReader, PieceError};
+use cmtp_codec::log::log_origin;
 use cmtp_codec::{Entry, Message, PublicKey, ReceiptError};
 use cmtp_spec::{EntryFlags, EntryType};
 
 use crate::journal::open::Walk;
-use crate::journal::{JournalOpenError, JournalReport, log_origin};
+use crate::journal::{JournalOpenError, JournalReport};
 
 /// What is shown of one entry.
 #[derive(Clone, Debug)]
@@ -76,7 +77,7 @@ pub fn check_journal(
     let mut check = JournalCheck::default();
     let mut unfinished = BTreeMap::new();
     let mut walk = Walk::new(folder, node);
-    let log_origin = log_origin(node);
+    let log_origin = log_origin(node, 0);
     check.report = walk.all(|commit| {
         check.commit(commit, node, &log_origin, &mut unfinished, &mut show);
     })?;

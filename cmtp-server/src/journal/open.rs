@@ -11,6 +11,7 @@ use std::thread;
 
 use cmtp_codec::PublicKey;
 use cmtp_codec::journal::{Commit, Damage, HEADER, Piece, Scanned, scan};
+use cmtp_codec::log::log_origin;
 use cmtp_spec::EntryType;
 use tokio::sync::watch;
 
@@ -19,7 +20,7 @@ use crate::journal::segment::ENTRIES;
 use crate::journal::store::Store;
 use crate::journal::wal::{self, UNFINISHED, WAL, Wal};
 use crate::journal::writer::{Chore, Committer, Mover, Writer, open_segment};
-use crate::journal::{Journal, JournalConfig, log_origin};
+use crate::journal::{Journal, JournalConfig};
 use crate::node_key::NodeKey;
 
 /// A message that was begun and has no final seal: a crash came between.
@@ -216,7 +217,8 @@ impl Journal {
             wal: Wal::new(file, end, size),
             next: walk.next,
             last_time,
-            log_origin: log_origin(&node),
+            log_origin: log_origin(&node, 0),
+            merge_delay: config.merge_delay,
             key,
         };
         let (failed, has_failed) = watch::channel(None);
@@ -254,7 +256,7 @@ impl Journal {
             durable: is_durable,
             is_full,
             node,
-            log_origin: log_origin(&node),
+            log_origin: log_origin(&node, 0),
             lock: Mutex::new(Some(lock)),
         };
         Ok((journal, report, walk.into_open()))

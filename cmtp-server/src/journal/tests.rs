@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use cmtp_codec::journal::{Broken, Commit, HEADER, Hidden, PREFIX, header, scan};
+use cmtp_codec::log::log_origin;
 use cmtp_codec::{Digest, Entry};
 use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status};
 
 use super::wal::{self, LogFile, Wal};
 use super::writer::{CommitError, Committer};
-use super::{
-    Draft, EntryBytes, Journal, JournalConfig, JournalOpenError, JournalReport, hide, log_origin,
-};
+use super::{Draft, EntryBytes, Journal, JournalConfig, JournalOpenError, JournalReport, hide};
 use crate::metrics::Metrics;
 use crate::node_key::NodeKey;
 
@@ -82,7 +81,8 @@ fn committer(disk: &Disk, key: &Arc<NodeKey>) -> Committer<Disk> {
         next: 0,
         last_time: 0,
         key: Arc::clone(key),
-        log_origin: log_origin(&key.public()),
+        log_origin: log_origin(&key.public(), 0),
+        merge_delay: 60,
     }
 }
 
@@ -206,6 +206,7 @@ fn config(folder: &Path) -> JournalConfig {
     JournalConfig {
         folder: folder.to_owned(),
         segment_bytes: 64 << 10,
+        merge_delay: 60,
         metrics: Metrics::default().journal,
     }
 }

@@ -43,6 +43,7 @@ pub(crate) struct Committer<F> {
     pub(crate) last_time: u64,
     pub(crate) key: Arc<NodeKey>,
     pub(crate) log_origin: String,
+    pub(crate) merge_delay: u16,
 }
 
 impl<F: LogFile> Committer<F> {
@@ -68,7 +69,8 @@ impl<F: LogFile> Committer<F> {
             first,
             durable: 0,
             mode,
-            merge_delay: 0,
+            // [LOG-14] Within so many seconds the log has it under a checkpoint.
+            merge_delay: self.merge_delay,
             time: self.last_time,
             signature: Signature([0; 64]),
             pieces: (first..).zip(drafts).map(piece).collect(),

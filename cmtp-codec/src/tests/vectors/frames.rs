@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use cmtp_spec::{FieldClass, FieldIndex, FrameType, LayerFlags, SealItemType, SettingId, Step};
 
 use super::{
-    Case, Outcome, Stop, hex, number, proofs, signature_json, to_array, to_bytes, to_number,
+    Case, Outcome, Stop, hex, log, number, proofs, signature_json, to_array, to_bytes, to_number,
     to_salt, to_signature,
 };
 use crate::assemble::{Assembler, Part, Source};
@@ -235,8 +235,11 @@ fn header(input: &[u8]) -> (FrameType, usize, usize) {
 /// Gives the frame to an assembler that is where the case says.
 fn place(frame: &Frame, stream: &str, layer: Option<u32>, signed: bool) -> Result<(), Stop> {
     let mut assembler = match (stream, frame) {
-        // Control streams are the transport's to read: it takes these three and nothing else (FRM-5).
-        ("control", Frame::Settings(_) | Frame::Goaway(_) | Frame::Keys(_)) => return Ok(()),
+        // Control streams are the transport's to read: it takes these four and nothing else (FRM-5).
+        (
+            "control",
+            Frame::Settings(_) | Frame::Goaway(_) | Frame::Keys(_) | Frame::Checkpoint(_),
+        ) => return Ok(()),
         ("control", _) => return Err(Kind::Unexpected.into()),
         (_, Frame::Body(_) | Frame::End(_)) => assembler_in_body(stream, signed),
         (_, Frame::Auth(_)) => assembler_at(source(stream, 0), 0, LayerFlags(0)),
@@ -283,14 +286,15 @@ fn decoded(frame: &Frame) -> Value {
         }
         Frame::Goaway(stream) => json!({ "stream": number(*stream) }),
         Frame::Keys(keys) => proofs::list_json(keys),
+        Frame::Checkpoint(growth) => log::growth_json(growth),
     }
 }
 
 /// The frame made anew from what the case expects of it; `None` where that is not all of it.
 fn made(frame: &Frame, decoded: &Value) -> Option<Frame> {
     Some(match frame {
-        // `layer.json` and `core` of `layers.rs` make these two.
-        Frame::Layer(_) | Frame::Core(_) => return None,
+        // `layer.json` and `core` of `layers.rs` make the first two; signatures are not among what is expected of the third.
+        Frame::Layer(_) | Frame::Core(_) | Frame::Checkpoint(_) => return None,
         Frame::Body(_) => Frame::Body(to_bytes(&decoded["bytes"]).into()),
         Frame::End(_) => Frame::End(End {
             body: match decoded.get("salt") {

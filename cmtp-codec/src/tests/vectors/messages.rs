@@ -15,7 +15,8 @@ use crate::fqmn::Fqmn;
 use crate::hash::Digest;
 use crate::key::PublicKey;
 use crate::layer::Layer;
-use crate::message::{Invalid, Message, Place, ProcessVerdict, Replay, Verdict};
+use crate::log::Policy;
+use crate::message::{Invalid, Message, Place, ProcessVerdict, Replay, Standing, Verdict};
 use crate::process::{check_process, check_resolved};
 use crate::seal;
 use crate::trust::{Unverified, Verified};
@@ -26,6 +27,8 @@ pub(super) fn stored(case: &Case) -> Outcome {
     let pin = (!pin.is_null()).then(|| PublicKey(to_array(pin)));
     // A rule, which a runner need not compare.
     case.optional("pinnedRule");
+    let policy = case.optional("policy").map(|text| text.as_str().unwrap().parse::<Policy>());
+    let policy = policy.transpose()?.map(Arc::new);
 
     let message = match Unverified::from_stored(input.clone()) {
         Ok(message) => message,
@@ -42,7 +45,7 @@ pub(super) fn stored(case: &Case) -> Outcome {
     let heads = heads(message.untrusted());
     let untrusted = message.untrusted();
     let sealed = seal::final_hash(&untrusted.seal.key, length(untrusted), *heads.last().unwrap());
-    let free = message.clone().verify(None);
+    let free = message.clone().verify_under(None, policy.clone());
     let mut found = json!({
         "verdict": verdict(&free),
         "hashes": heads.iter().map(|hash| hex(hash.0)).collect::<Vec<_>>(),
@@ -52,13 +55,15 @@ pub(super) fn stored(case: &Case) -> Outcome {
         "badLayer": bad_layer(&free),
     });
     if let Some(pin) = pin {
-        let pinned = message.clone().verify(Some(&pin));
+        let pinned = message.clone().verify_under(Some(&pin), policy.clone());
         found["pinnedVerdict"] = verdict(&pinned).into();
     }
     match free {
         Ok(replay) => {
             assert_eq!(replay.heads, heads);
-            assert_eq!(in_parts(untrusted, pin).ok(), message.clone().verify(pin.as_ref()).ok());
+            let whole = message.clone().verify_under(pin.as_ref(), policy.clone());
+            assert_eq!(in_parts(untrusted, pin, policy).ok(), whole.ok());
+            found["standing"] = standing(&replay.standing).into();
             Ok(found)
         }
         Err(invalid) => Err(Stop::invalid(&invalid.to_string()).with(found)),
@@ -134,9 +139,16 @@ fn read_to_end(assembler: &mut Assembler, input: &[u8]) -> Result<Vec<Part>, Sto
 }
 
 /// Verifies a message part by part, as a client does with a stream.
-fn in_parts(message: &Message, root: Option<PublicKey>) -> Result<Verified<Replay>, Invalid> {
+fn in_parts(
+    message: &Message,
+    root: Option<PublicKey>,
+    policy: Option<Arc<Policy>>,
+) -> Result<Verified<Replay>, Invalid> {
     let keys = message.seal.keys.clone().map(|keys| Arc::new(keys.verify().unwrap()));
     let mut verifier = Verifier::new(root, keys).sealed_by(message.seal.key).keeping();
+    if let Some(policy) = policy {
+        verifier = verifier.under(policy);
+    }
     let mut interims = message.interims.iter().peekable();
     for link in &message.links {
         verifier.link(link.clone())?;
@@ -171,6 +183,15 @@ fn verdict(verified: &Result<Verified<Replay>, Invalid>) -> &'static str {
         Ok(Verdict::Authentic) => "authentic",
         Ok(Verdict::Consistent) => "consistent",
         Err(_) => "invalid",
+    }
+}
+
+fn standing(standing: &Standing) -> &'static str {
+    match standing {
+        Standing::Unlogged => "none",
+        Standing::Promised | Standing::NotChecked => "promised",
+        Standing::Logged { .. } => "logged",
+        Standing::Witnessed { .. } => "witnessed",
     }
 }
 

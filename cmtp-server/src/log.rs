@@ -1,0 +1,207 @@
+//! The transparency log: the journal's entries as the leaves of one tree, for anybody to audit.
+//! `cmtp-spec/spec/18-log.md`.
+//!
+//! It follows the journal and never goes before it: only what is durable there becomes a leaf. What it signs once it never
+//! contradicts.
+
+mod edge;
+mod folder;
+mod keeper;
+mod service;
+
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use cmtp_codec::Digest;
+use cmtp_codec::log::{CheckpointError, NoteSigner, SignedCheckpoint};
+use tlog_tiles::TileHashReader;
+use tlog_tiles::tlog::{self, EMPTY_HASH, prove_record, prove_tree};
+use tokio::sync::watch;
+
+use crate::journal::Follower;
+pub(crate) use crate::log::folder::CHECKPOINT;
+use crate::log::folder::Folder;
+use crate::log::keeper::{Keeper, Recent, lock, restore};
+pub(crate) use crate::log::service::LogService;
+
+/// The log of a node: what is asked of it while its thread lets it grow.
+pub(crate) struct Log {
+    folder: Folder,
+    published: watch::Receiver<Checkpointed>,
+    recent: Arc<Mutex<Recent>>,
+    running: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
+}
+
+/// A tree that was signed.
+#[derive(Clone, Debug)]
+pub(crate) struct Checkpointed {
+    pub(crate) size: u64,
+    pub(crate) root: tlog::Hash,
+    /// The checkpoint with its signatures.
+    pub(crate) note: Arc<str>,
+}
+
+/// How a log is kept.
+pub(crate) struct LogConfig<'a> {
+    /// The folder of this log, `DATA/log/NUMBER`.
+    pub(crate) folder: &'a Path,
+    /// Time between two checkpoints, at least.
+    pub(crate) interval: Duration,
+}
+
+impl Log {
+    /// Opens the log that the files in a folder hold, or begins one, and lets it grow from then on.
+    ///
+    /// # Errors
+    /// [`LogError`]: the journal is not the one of which the last checkpoint was signed.
+    pub(crate) fn open(
+        config: &LogConfig<'_>,
+        signer: NoteSigner,
+        journal: Follower,
+    ) -> Result<Self, LogError> {
+        let folder = Folder::new(config.folder);
+        let last = match folder.checkpoint()? {
+            Some(note) => read(&note, &signer)?,
+            None => Checkpointed { size: 0, root: EMPTY_HASH, note: "".into() },
+        };
+        let edge = restore(&folder, &journal, &last)?;
+        let (publishing, published) = watch::channel(last.clone());
+        let recent = Arc::new(Mutex::new(Recent::default()));
+        let keeper = Keeper {
+            folder: folder.clone(),
+            journal,
+            signer,
+            interval: config.interval,
+            edge,
+            last,
+            published: publishing,
+            recent: Arc::clone(&recent),
+        };
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::Builder::new().name("cmtpd-log".to_owned());
+        let thread = thread.spawn(move || keeper.run(&stopped))?;
+        Ok(Self { folder, published, recent, running: Mutex::new(Some((stop, thread))) })
+    }
+
+    /// The tree that was signed last.
+    pub(crate) fn checkpoint(&self) -> Checkpointed {
+        self.published.borrow().clone()
+    }
+
+    /// Waits for a checkpoint over more than `size` leaves.
+    pub(crate) async fn beyond(&self, size: u64) -> Option<Checkpointed> {
+        let mut published = self.published.clone();
+        published.wait_for(|it| it.size > size).await.ok().map(|it| it.clone())
+    }
+
+    /// The index of a recent entry with this F.
+    pub(crate) fn find(&self, seal: &Digest) -> Option<u64> {
+        lock(&self.recent).find(seal)
+    }
+
+    /// The path from leaf `index` to the root of `tree`; reads files.
+    pub(crate) fn prove(&self, tree: &Checkpointed, index: u64) -> Result<Vec<Digest>, LogError> {
+        let reader = TileHashReader::new(tree.size, tree.root, &self.folder);
+        digests(prove_record(tree.size, index, &reader))
+    }
+
+    /// The proof that `tree` begins with the `before` leaves that it had once; reads files.
+    pub(crate) fn prove_consistent(
+        &self,
+        tree: &Checkpointed,
+        before: u64,
+    ) -> Result<Vec<Digest>, LogError> {
+        if before == 0 || before == tree.size {
+            return Ok(Vec::new());
+        }
+        let reader = TileHashReader::new(tree.size, tree.root, &self.folder);
+        digests(prove_tree(tree.size, before, &reader))
+    }
+
+    /// Signs what is durable by now, and ends. To be called when the journal was closed.
+    pub(crate) fn close(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((stop, thread)) = running {
+            drop(stop);
+            // A thread that panicked said so.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Reads a checkpoint that this log signed once.
+fn read(note: &str, signer: &NoteSigner) -> Result<Checkpointed, LogError> {
+    let checkpoint = SignedCheckpoint::parse(note)?.verify(signer.public())?;
+    let root = tlog::Hash(checkpoint.root.0);
+    Ok(Checkpointed { size: checkpoint.size, root, note: note.into() })
+}
+
+fn digests(proof: Result<Vec<tlog::Hash>, tlog::Error>) -> Result<Vec<Digest>, LogError> {
+    let proof = proof.map_err(|error| LogError::Tiles { error: error.to_string() })?;
+    Ok(proof.into_iter().map(|hash| Digest(hash.0)).collect())
+}
+
+/// Why the log can't be opened, or does not grow.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// A file.
+    #[error("transparency log: {0}")]
+    Io(#[from] io::Error),
+    /// The last checkpoint is not one of this node.
+    #[error(
+        "transparency log: the last checkpoint is not one that this node signed: {0}; restore log/ from a backup"
+    )]
+    Checkpoint(#[from] CheckpointError),
+    /// The journal is older than the log.
+    #[error(
+        "transparency log: {size} entries were signed and the journal has {entries}: it was restored from a backup; \
+         start once with --follow-log to begin a new log that says so, or restore a newer journal"
+    )]
+    Smaller {
+        /// Leaves that were signed.
+        size: u64,
+        /// Entries of the journal.
+        entries: u64,
+    },
+    /// The journal is another one.
+    #[error(
+        "transparency log: the journal's first {size} entries are not those that were signed; restore the data directory from a backup"
+    )]
+    Other {
+        /// Leaves that were signed.
+        size: u64,
+    },
+    /// The new tree does not continue the old one.
+    #[error(
+        "transparency log: a tree of {size} does not continue that of {before}, so it is not signed: {error}"
+    )]
+    Different {
+        /// Leaves of the new tree.
+        size: u64,
+        /// Leaves of the old one.
+        before: u64,
+        /// What does not fit.
+        error: String,
+    },
+    /// Tiles that are not of the tree.
+    #[error("transparency log: {error}")]
+    Tiles {
+        /// What does not fit.
+        error: String,
+    },
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests;

@@ -1,0 +1,210 @@
+//! The one thread that lets the tree grow: durable entries in, files and signed checkpoints out.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use cmtp_codec::log::{Checkpoint, NoteSigner};
+use cmtp_codec::{Digest, Entry};
+use tlog_tiles::tlog::{self, check_tree, prove_tree};
+use tlog_tiles::{Tile, TileHashReader};
+use tokio::sync::watch;
+
+use crate::journal::{EntryBytes, Follower};
+use crate::log::edge::{Edge, FULL, HEIGHT, TileFile};
+use crate::log::folder::Folder;
+use crate::log::{Checkpointed, LogError};
+
+/// The thread, and what it has.
+pub(crate) struct Keeper {
+    pub(crate) folder: Folder,
+    pub(crate) journal: Follower,
+    pub(crate) signer: NoteSigner,
+    pub(crate) interval: Duration,
+    pub(crate) edge: Edge,
+    pub(crate) last: Checkpointed,
+    pub(crate) published: watch::Sender<Checkpointed>,
+    pub(crate) recent: Arc<Mutex<Recent>>,
+}
+
+/// The seals of the newest leaves, and where they are.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    places: HashMap<Digest, u64>,
+    order: VecDeque<Digest>,
+}
+
+impl Recent {
+    /// The index of the entry with this F.
+    pub(crate) fn find(&self, seal: &Digest) -> Option<u64> {
+        self.places.get(seal).copied()
+    }
+
+    fn push(&mut self, seal: Digest, index: u64) {
+        if self.places.insert(seal, index).is_none() {
+            self.order.push_back(seal);
+        }
+        if self.order.len() > RECENT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.places.remove(&oldest);
+        }
+    }
+}
+
+impl Keeper {
+    /// Runs until `stop` is dropped; what is durable by then is under a checkpoint.
+    pub(crate) fn run(mut self, stop: &Receiver<()>) {
+        let mut trouble = None;
+        loop {
+            let begun = Instant::now();
+            match self.step() {
+                Ok(()) => trouble = None,
+                Err(error) => {
+                    let text = error.to_string();
+                    // Said once: it is tried again with every step.
+                    if trouble.as_ref() != Some(&text) {
+                        tracing::warn!(error = text, "the transparency log does not grow");
+                        trouble = Some(text);
+                    }
+                }
+            }
+            let left = self.interval.saturating_sub(begun.elapsed());
+            match stop.recv_timeout(left) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        if let Err(error) = self.step() {
+            tracing::warn!(%error, "the last entries are under no checkpoint yet; the next start sees to it");
+        }
+    }
+
+    /// Takes what is durable and not in the tree yet, and signs the tree that it makes.
+    fn step(&mut self) -> Result<(), LogError> {
+        // [LOG-2] An entry MUST NOT be under a checkpoint before it is durable in the journal.
+        let durable = self.journal.durable();
+        // What failed between the files and the checkpoint is done again from what was signed last.
+        if self.edge.size() != self.last.size {
+            self.edge = restore(&self.folder, &self.journal, &self.last)?;
+        }
+        if durable == self.edge.size() {
+            return Ok(());
+        }
+        let mut full = Vec::new();
+        while self.edge.size() < durable {
+            let entries = self.journal.entries(self.edge.size(), READ)?;
+            if entries.is_empty() {
+                break;
+            }
+            self.take(&entries, &mut full);
+            for file in full.drain(..) {
+                self.folder.write(&file)?;
+            }
+        }
+        for file in self.edge.partial() {
+            self.folder.write(&file)?;
+        }
+        let next = (self.edge.size(), self.edge.root());
+        self.check_consistent(next)?;
+        let (size, root) = next;
+        let origin = self.signer.public().name().to_owned();
+        let checkpoint = Checkpoint { origin, size, root: Digest(root.0) }.sign(&self.signer);
+        self.folder.write_checkpoint(checkpoint.note())?;
+        self.last = Checkpointed { size, root, note: checkpoint.note().into() };
+        self.published.send_replace(self.last.clone());
+        Ok(())
+    }
+
+    fn take(&mut self, entries: &[EntryBytes], full: &mut Vec<TileFile>) {
+        let mut recent = lock(&self.recent);
+        for entry in entries {
+            if let Some(Entry { seal, .. }) = Entry::from_bytes(entry) {
+                recent.push(seal, self.edge.size());
+            }
+            self.edge.push(entry, full);
+        }
+    }
+
+    /// [LOG-5] Never signs a smaller tree or a different one: what is on the disk has to lead from the last one to this.
+    fn check_consistent(&self, (size, root): (u64, tlog::Hash)) -> Result<(), LogError> {
+        let (before, same) = (&self.last, self.last.size == size);
+        if before.size == 0 || same && before.root == root {
+            return Ok(());
+        }
+        let reader = TileHashReader::new(size, root, &self.folder);
+        prove_tree(size, before.size, &reader)
+            .and_then(|proof| check_tree(&proof, size, root, before.size, before.root))
+            .map_err(|error| LogError::Different {
+                size,
+                before: before.size,
+                error: error.to_string(),
+            })
+    }
+}
+
+/// The right edge of the tree that was signed last, from the files, and where they are no good from the journal.
+///
+/// # Errors
+/// [`LogError::Smaller`] and [`LogError::Other`]: the journal is not the one that was signed.
+pub(crate) fn restore(
+    folder: &Folder,
+    journal: &Follower,
+    last: &Checkpointed,
+) -> Result<Edge, LogError> {
+    if journal.durable() < last.size {
+        return Err(LogError::Smaller { size: last.size, entries: journal.durable() });
+    }
+    match from_files(folder, journal, last.size) {
+        Ok(edge) if edge.root() == last.root => return Ok(edge),
+        Ok(_) => tracing::warn!(
+            "the tiles of the transparency log are not those that were signed; they are made anew"
+        ),
+        Err(error) => tracing::warn!(%error, "the tiles of the transparency log are made anew"),
+    }
+    let (mut edge, mut full) = (Edge::default(), Vec::new());
+    while edge.size() < last.size {
+        let left = usize::try_from(last.size - edge.size()).unwrap_or(READ);
+        for entry in journal.entries(edge.size(), left.min(READ))? {
+            edge.push(&entry, &mut full);
+        }
+        for file in full.drain(..) {
+            folder.write(&file)?;
+        }
+    }
+    if edge.root() == last.root { Ok(edge) } else { Err(LogError::Other { size: last.size }) }
+}
+
+fn from_files(folder: &Folder, journal: &Follower, size: u64) -> io::Result<Edge> {
+    let mut levels = Vec::new();
+    for level in 0..u8::try_from(u64::BITS).unwrap_or(u8::MAX) / HEIGHT {
+        let width = size >> (HEIGHT * level);
+        if width == 0 {
+            break;
+        }
+        let (number, width) =
+            (width >> HEIGHT, u32::try_from(width % u64::from(FULL)).unwrap_or(0));
+        let data = match width {
+            0 => Vec::new(),
+            width => folder.read(&Tile::new(HEIGHT, level, number, width, false))?,
+        };
+        levels.push(data);
+    }
+    let bundle = usize::try_from(size % u64::from(FULL)).unwrap_or(0);
+    let entries = journal.entries(size - bundle as u64, bundle)?;
+    Edge::restore(size, &levels, &entries).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, "a tile has not as many hashes as it should")
+    })
+}
+
+pub(crate) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is shared is changed by one push at a time.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Entries that are read at a time.
+const READ: usize = 1 << 14;
+/// Seals that are found without their index: of more than a second at full load.
+const RECENT: usize = 1 << 16;
