@@ -14,6 +14,7 @@ use crate::call::CallError;
 use crate::client::{Client, ConnectError};
 use crate::clock;
 use crate::connection::{Connection, Glance};
+use crate::known_logs::LogSeen;
 use crate::pause::Pause;
 use crate::request::{PrepareError, PreparedRequest, Request};
 use crate::streaming::Streaming;
@@ -101,6 +102,13 @@ impl Channel {
     /// Who the node is: the one that is pinned, or that answered first; `None` before.
     pub async fn node(&self) -> Option<PublicKey> {
         self.shared.line.lock().await.node
+    }
+
+    /// What the node showed of its log on the connection that requests go out on now: as [`Connection::log_seen`]. `None`
+    /// where there is no connection.
+    pub async fn log_seen(&self) -> Option<LogSeen> {
+        let connection = self.shared.line.lock().await.connection.clone();
+        connection?.log_seen().await
     }
 
     /// As [`Channel::connect`], again and again for up to `patience`.

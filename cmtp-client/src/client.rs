@@ -21,6 +21,7 @@ use crate::connection::{Connection, Established};
 use crate::control::{Control, ControlError};
 use crate::exchange::AnswerLimits;
 use crate::identity::Identity;
+use crate::known_logs::KnownLogs;
 use crate::tls::{self, NodeVerifier, TlsError};
 use crate::token::{Token, TokenError};
 use crate::trust::{Trust, Untrusted};
@@ -39,17 +40,20 @@ pub struct ClientConfig {
     /// After how long without a packet a connection counts as lost; up to 30 seconds, which is the default. A node that
     /// ended without a word is noticed no sooner.
     pub idle_timeout: Duration,
+    /// What the logs of nodes were when they were last seen; by default only for as long as this process runs.
+    pub logs: Arc<KnownLogs>,
 }
 
 impl ClientConfig {
     /// Calls as `identity`, without a token, with room for the protocol's largest body and some layers more.
-    pub const fn new(identity: Arc<Identity>) -> Self {
+    pub fn new(identity: Arc<Identity>) -> Self {
         Self {
             identity,
             token: None,
             body_max: limits::BODY_MAX,
             answer_max: ANSWER_MAX,
             idle_timeout: IDLE_TIMEOUT,
+            logs: Arc::default(),
         }
     }
 }
@@ -62,6 +66,7 @@ impl fmt::Debug for ClientConfig {
             .field("body_max", &self.body_max)
             .field("answer_max", &self.answer_max)
             .field("idle_timeout", &self.idle_timeout)
+            .field("logs", &self.logs)
             .finish()
     }
 }
@@ -90,6 +95,7 @@ pub struct Client {
     token: Option<Token>,
     limits: AnswerLimits,
     idle_timeout: Duration,
+    logs: Arc<KnownLogs>,
     provider: Arc<CryptoProvider>,
     authorities: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
     endpoints: Mutex<Endpoints>,
@@ -110,12 +116,13 @@ impl Client {
     /// # Errors
     /// [`TokenError`] where the token is none.
     pub fn new(config: ClientConfig) -> Result<Self, TokenError> {
-        let ClientConfig { identity, token, body_max, answer_max, idle_timeout } = config;
+        let ClientConfig { identity, token, body_max, answer_max, idle_timeout, logs } = config;
         Ok(Self {
             identity,
             token: token.as_deref().map(Token::new).transpose()?,
             limits: AnswerLimits { body_max, answer_max },
             idle_timeout: idle_timeout.min(IDLE_TIMEOUT),
+            logs,
             provider: Arc::new(aws_lc_rs::default_provider()),
             authorities: OnceLock::new(),
             endpoints: Mutex::default(),
@@ -136,7 +143,8 @@ impl Client {
         let established = self.establish(address, host, trust);
         let established = tokio::time::timeout(CONNECT_TIMEOUT, established).await;
         let established = established.map_err(|_elapsed| ConnectError::TimedOut { address })??;
-        Connection::new(established, self.identity.clone(), self.token.as_ref(), self.limits)
+        let (identity, logs) = (self.identity.clone(), Arc::clone(&self.logs));
+        Connection::new(established, identity, self.token.as_ref(), self.limits, logs)
     }
 
     /// Connects to whichever address of `host` answers first, each called a little after the one before.

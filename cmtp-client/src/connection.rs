@@ -17,10 +17,11 @@ use crate::call::CallError;
 use crate::client::ConnectError;
 use crate::clock;
 use crate::close;
-use crate::control::{Control, Settings};
+use crate::control::{Control, LogKeeper, Settings, Told};
 use crate::exchange::{AnswerLimits, Exchange};
 use crate::identity::Identity;
 use crate::judge::Expected;
+use crate::known_logs::{KnownLogs, LogSeen};
 use crate::request::{PrepareError, PreparedRequest, Request};
 use crate::streaming::{Streaming, TokenShown};
 use crate::token::{Credentials, Token};
@@ -56,6 +57,7 @@ struct Shared {
     answered: AtomicBool,
     limits: AnswerLimits,
     goaway: watch::Receiver<Option<u64>>,
+    log: watch::Receiver<Option<LogSeen>>,
     watcher: JoinHandle<()>,
 }
 
@@ -83,6 +85,7 @@ impl Connection {
         identity: Arc<Identity>,
         token: Option<&Token>,
         limits: AnswerLimits,
+        logs: Arc<KnownLogs>,
     ) -> Result<Self, ConnectError> {
         let Established { quic, control, settings, keys, trusted_by } = established;
         let exporter = exporter_value(&quic)?;
@@ -95,18 +98,21 @@ impl Connection {
             token: credentials.as_ref().map_or(Digest::ZERO, Credentials::digest),
             known: Arc::default(),
         };
-        let (sender, goaway) = watch::channel(None);
-        let watcher = tokio::spawn(control.watch(quic.clone(), sender));
+        let expected = Arc::new(expected);
+        let (told, goaway, log) = Told::channels();
+        let log_keeper = LogKeeper { logs, keys: Arc::clone(&expected.keys) };
+        let watcher = tokio::spawn(control.watch(quic.clone(), log_keeper, told));
         let shared = Shared {
             quic,
             identity,
             settings,
             trusted_by,
-            expected: Arc::new(expected),
+            expected,
             credentials,
             answered: AtomicBool::new(false),
             limits,
             goaway,
+            log,
             watcher,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -291,6 +297,16 @@ impl Connection {
             // The control stream is gone, and the connection with it: whoever reads the stream is told.
             std::future::pending().await
         }
+    }
+
+    /// What the node showed of its log on this connection, as soon as it did; `None` where the connection ended before.
+    ///
+    /// A node shows it once it accepted a token, and has to: `[QUI-27]`. How long one waits for it is for the caller to say.
+    pub async fn log_seen(&self) -> Option<LogSeen> {
+        let mut log = self.shared.log.clone();
+        // Where the sender is gone the control stream is, and the connection with it; what it said stays.
+        let _over = log.wait_for(Option::is_some).await;
+        self.shared.log.borrow().clone()
     }
 
     /// Whether requests can be sent, as far as is known here.

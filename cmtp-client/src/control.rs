@@ -1,11 +1,18 @@
 //! The node's control stream: SETTINGS, KEYS, GOAWAY. `cmtp-spec/spec/09-quic.md`.
 
-use cmtp_codec::{DecodeError, DecodeErrorKind, Frame, FrameReader, KeyList};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use cmtp_codec::log::Growth;
+use cmtp_codec::{DecodeError, DecodeErrorKind, Frame, FrameReader, KeyList, Verified};
 use cmtp_spec::{CloseCode, JournalMode, SettingId, StreamType, limits};
-use quinn::{ConnectionError, ReadError, RecvStream};
+use quinn::{ConnectionError, ReadError, RecvStream, SendStream, WriteError};
 use tokio::sync::watch;
 
 use crate::close;
+use crate::known_logs::{KnownLogs, KnownLogsError, LogSeen};
 use crate::stream_type::{StreamTypeError, read_stream_type};
 
 /// What the node said of itself; what it did not say is as in `cmtp-spec/spec/15-limits.md`.
@@ -52,6 +59,53 @@ impl Settings {
     }
 }
 
+/// What a connection is told of what stands on its control stream.
+pub(crate) struct Told {
+    goaway: watch::Sender<Option<u64>>,
+    log: watch::Sender<Option<LogSeen>>,
+}
+
+impl Told {
+    pub(crate) fn channels()
+    -> (Self, watch::Receiver<Option<u64>>, watch::Receiver<Option<LogSeen>>) {
+        let (goaway, going_away) = watch::channel(None);
+        let (log, seen) = watch::channel(None);
+        (Self { goaway, log }, going_away, seen)
+    }
+}
+
+/// Asks a node to show its log, and judges what it shows.
+pub(crate) struct LogKeeper {
+    pub(crate) logs: Arc<KnownLogs>,
+    pub(crate) keys: Arc<Verified<KeyList>>,
+}
+
+impl LogKeeper {
+    /// [QUI-27] Says on a control stream of one's own how many leaves are known of the node's log.
+    async fn ask(&self, connection: &quinn::Connection) -> Result<SendStream, WriteError> {
+        // What can't be read now is said when it is to be compared.
+        let known = self.logs.last(&self.keys.root).ok().flatten();
+        let known = known.map_or(0, |known| known.untrusted().size);
+        let mut stream = connection.open_uni().await?;
+        let mut out = BytesMut::new();
+        // A stream type below 64 is a varint of one byte.
+        out.put_uint(StreamType::CONTROL.0, 1);
+        Frame::Settings(vec![(SettingId::LOG_SIZE, known)]).encode(&mut out);
+        stream.write_all(&out).await?;
+        Ok(stream)
+    }
+
+    async fn take(&self, shown: Growth) -> LogSeen {
+        let (logs, keys) = (Arc::clone(&self.logs), Arc::clone(&self.keys));
+        // It is written to a disk, which may take its time.
+        let taken = tokio::task::spawn_blocking(move || logs.take(&keys, &shown)).await;
+        taken.unwrap_or_else(|panicked| {
+            let (path, source) = (PathBuf::new(), io::Error::other(panicked));
+            LogSeen::Unknown(Arc::new(KnownLogsError::Io { path, source }))
+        })
+    }
+}
+
 /// The node's control stream.
 #[derive(Debug)]
 pub(crate) struct Control {
@@ -87,8 +141,12 @@ impl Control {
     pub(crate) async fn watch(
         mut self,
         connection: quinn::Connection,
-        goaway: watch::Sender<Option<u64>>,
+        keeper: LogKeeper,
+        told: Told,
     ) {
+        let Told { goaway, log } = told;
+        // Kept as long as the connection: a control stream that ends is an error.
+        let own = keeper.ask(&connection).await;
         loop {
             let broken = tokio::select! {
                 frame = self.next() => match frame {
@@ -99,6 +157,16 @@ impl Control {
                             continue;
                         }
                         ControlError::GoawayRaised
+                    }
+                    Ok(Frame::Checkpoint(growth)) if own.is_ok() => {
+                        let seen = keeper.take(*growth).await;
+                        let broken = matches!(seen, LogSeen::Broken(_));
+                        log.send_replace(Some(seen));
+                        if broken {
+                            // [QUI-28] A client MUST NOT go on with a node whose log is smaller or forked.
+                            connection.close(close::varint(CloseCode::UNTRUSTED), b"");
+                        }
+                        continue;
                     }
                     // [QUI-6] A later KEYS announces a newer list; this connection goes on with the one it has.
                     Ok(Frame::Keys(_)) => continue,

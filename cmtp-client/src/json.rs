@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use cmtp_codec::{
-    Body, Field, KeyList, Layer, Link, Private, ProcessVerdict, Receipt, Replay, Seal, Verdict,
+    Body, Field, KeyList, Layer, Link, Private, ProcessVerdict, Receipt, Replay, Seal, Standing,
+    Verdict,
 };
 use cmtp_spec::{FieldIndex, LayerFlags, binding};
 use data_encoding::BASE64;
@@ -44,6 +45,7 @@ pub fn json(replay: &Replay) -> Value {
         json!(origin.and_then(|layer| layer.text(FieldIndex::TARGET))),
     );
     view.insert("verdict".to_owned(), json!(verdict(replay.verdict)));
+    view.insert("standing".to_owned(), standing(&replay.standing));
     view.insert("process".to_owned(), process(&replay.process));
     let layers = message.links.iter().enumerate().map(|(number, link)| layer(replay, number, link));
     view.insert("layers".to_owned(), layers.collect());
@@ -56,6 +58,26 @@ pub(crate) const fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Consistent => "consistent",
         Verdict::Authentic => "authentic",
+    }
+}
+
+fn standing(standing: &Standing) -> Value {
+    let logged =
+        |name: &str, index: &u64, size: &u64| json!({ "is": name, "index": index, "size": size });
+    match standing {
+        Standing::Unlogged => json!({ "is": "unlogged" }),
+        Standing::Promised => json!({ "is": "promised" }),
+        Standing::NotChecked => json!({ "is": "not checked" }),
+        Standing::Logged { index, size } => logged("logged", index, size),
+        Standing::Witnessed { index, size, witnesses } => {
+            let mut view = logged("witnessed", index, size);
+            let time = |seconds: u64| value::time(seconds.saturating_mul(1_000_000));
+            let witness =
+                |(name, seconds): &(String, u64)| json!({ "name": name, "time": time(*seconds) });
+            view["witnesses"] = witnesses.iter().map(witness).collect();
+            view
+        }
+        other => json!({ "is": format!("{other:?}") }),
     }
 }
 

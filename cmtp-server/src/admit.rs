@@ -9,6 +9,7 @@ use cmtp_spec::{
     limits, remedies, uses,
 };
 use quinn::{Connection, SendStream, VarInt};
+use tokio::sync::watch;
 
 use crate::limits::Limits;
 use crate::node::Node;
@@ -28,6 +29,8 @@ pub(crate) struct Proved {
     /// For requests whose head is not whole yet.
     pub(crate) heads: Memory,
     outbox: Outbox,
+    /// Whether a token was accepted.
+    accepted: watch::Sender<bool>,
     state: Mutex<State>,
 }
 
@@ -43,7 +46,15 @@ impl Proved {
     pub(crate) fn new(exporter: [u8; 32], connection: Connection, limits: &Limits) -> Self {
         let heads = Memory::new(limits.head_memory_max);
         let outbox = Outbox::default();
-        Self { exporter, connection, heads, outbox, state: Mutex::default() }
+        let accepted = watch::Sender::new(false);
+        Self { exporter, connection, heads, outbox, accepted, state: Mutex::default() }
+    }
+
+    /// Waits until a token was accepted on the connection.
+    pub(crate) async fn accepted(&self) {
+        // The sender is kept as long as this.
+        let mut accepted = self.accepted.subscribe();
+        let _never_closed = accepted.wait_for(|&accepted| accepted).await;
     }
 
     /// Why the connection is to be closed, if it is.
@@ -138,6 +149,7 @@ impl Proved {
         if std::mem::replace(&mut self.state().has_token, true) {
             return;
         }
+        self.accepted.send_replace(true);
         self.connection.set_max_concurrent_bi_streams(window(limits.request_streams));
         if limits.connection_window > limits.stranger_window {
             self.connection.set_receive_window(window(limits.connection_window));

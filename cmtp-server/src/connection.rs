@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use cmtp_client::{StreamTypeError, read_stream_type};
+use cmtp_codec::log::Growth;
 use cmtp_codec::{Frame, FrameReader};
 use cmtp_spec::{CloseCode, SettingId, StreamType, binding, limits};
 use quinn::{Connection, RecvStream, VarInt};
+use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::admit::Proved;
@@ -32,7 +34,12 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
         }
     };
     node.metrics.connections.inc();
-    let unidirectional = tokio::spawn(accept_unidirectional(node.clone(), connection.clone()));
+    let (sizes, log_size) = oneshot::channel();
+    let unidirectional =
+        tokio::spawn(accept_unidirectional(node.clone(), connection.clone(), sizes));
+    // Boxed: most connections wait for it and for nothing else.
+    let mut checkpoint = Box::pin(checkpoint(&node, &proved, log_size));
+    let mut is_shown = false;
     let mut first_refused = None;
     let mut next = 0;
     // A connection that is idle has no timer of its own.
@@ -47,6 +54,14 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
                 looks.reset_immediately();
                 // [QUI-22] GOAWAY carries the id of the first request stream that the node will not process.
                 if send_goaway(&mut control, next).await.is_err() {
+                    break;
+                }
+                continue;
+            }
+            growth = &mut checkpoint, if !is_shown => {
+                is_shown = true;
+                let Some(growth) = growth else { continue };
+                if send_checkpoint(&mut control, growth).await.is_err() {
                     break;
                 }
                 continue;
@@ -85,9 +100,35 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
             }
         }));
     }
+    drop(checkpoint);
     unidirectional.abort();
     node.metrics.connections.dec();
     drop(control);
+}
+
+/// [QUI-27] What the node's log is to be shown as, once the client said what it knows and a token was accepted; `None` where
+/// the client says nothing.
+async fn checkpoint(
+    node: &Node,
+    proved: &Proved,
+    log_size: oneshot::Receiver<u64>,
+) -> Option<Growth> {
+    let known = log_size.await.ok()?;
+    proved.accepted().await;
+    let log = node.log.clone();
+    let tree = log.beyond(0).await?;
+    let before = known.min(tree.size);
+    let growth = tokio::task::spawn_blocking(move || log.growth(&tree, before)).await.ok()?;
+    growth.inspect_err(|error| tracing::warn!(%error, "the transparency log can't be shown")).ok()
+}
+
+async fn send_checkpoint(
+    control: &mut quinn::SendStream,
+    growth: Growth,
+) -> Result<(), quinn::WriteError> {
+    let mut out = BytesMut::new();
+    Frame::Checkpoint(Box::new(growth)).encode(&mut out);
+    control.write_all(&out).await
 }
 
 /// [QUI-24] Sent once, so no later one carries a larger id.
@@ -130,20 +171,24 @@ async fn open_control(
     Ok(send)
 }
 
-async fn accept_unidirectional(node: Arc<Node>, connection: Connection) {
-    let mut has_control = false;
+async fn accept_unidirectional(
+    node: Arc<Node>,
+    connection: Connection,
+    log_size: oneshot::Sender<u64>,
+) {
+    // Taken by the one control stream.
+    let mut log_size = Some(log_size);
     while let Ok(mut recv) = connection.accept_uni().await {
         match timeout(node.limits.header_timeout, read_stream_type(&mut recv)).await {
-            Ok(Ok(StreamType::CONTROL)) if has_control => {
-                // [QUI-7] A second control stream ends the connection.
-                close(&connection, CloseCode::STREAM_CREATION);
-                return;
-            }
             Ok(Ok(StreamType::CONTROL)) => {
-                has_control = true;
+                let Some(log_size) = log_size.take() else {
+                    // [QUI-7] A second control stream ends the connection.
+                    close(&connection, CloseCode::STREAM_CREATION);
+                    return;
+                };
                 let connection = connection.clone();
                 tokio::spawn(async move {
-                    if let Err(code) = read_control(recv).await {
+                    if let Err(code) = read_control(recv, log_size).await {
                         close(&connection, code);
                     }
                 });
@@ -162,18 +207,28 @@ async fn accept_unidirectional(node: Arc<Node>, connection: Connection) {
 }
 
 /// Reads a client's control stream; what ends it ends the connection with the code that is given back.
-async fn read_control(mut recv: RecvStream) -> Result<(), CloseCode> {
+async fn read_control(
+    mut recv: RecvStream,
+    log_size: oneshot::Sender<u64>,
+) -> Result<(), CloseCode> {
     let mut reader = FrameReader::default();
-    let mut begun = false;
+    let (mut begun, mut log_size) = (false, Some(log_size));
     loop {
         let frame = reader.next_frame().map_err(|error| error.kind.close_code())?;
         match (frame, begun) {
-            (Some(Frame::Settings(_)), false) => begun = true,
+            (Some(Frame::Settings(settings)), false) => {
+                begun = true;
+                let known = settings.into_iter().find(|(id, _)| *id == SettingId::LOG_SIZE);
+                if let (Some((_, known)), Some(log_size)) = (known, log_size.take()) {
+                    // Nobody waits where the connection is over.
+                    let _over = log_size.send(known);
+                }
+            }
             // [QUI-7] One that does not begin with SETTINGS, or a second SETTINGS.
             (Some(Frame::Settings(_)), true) | (Some(_), false) => {
                 return Err(CloseCode::SETTINGS);
             }
-            // [QUI-6] A client sends no KEYS and no GOAWAY.
+            // [QUI-6] A client sends no KEYS, no GOAWAY and no CHECKPOINT.
             (Some(_), true) => return Err(CloseCode::UNEXPECTED),
             (None, _) => match recv.read_chunk(CONTROL_READ_MAX, true).await {
                 Ok(Some(chunk)) => reader.push_bytes(chunk.bytes),

@@ -66,6 +66,11 @@ impl Follower {
         *self.durable.borrow()
     }
 
+    /// The number of entries that were written, durable or not.
+    pub(crate) fn written(&self) -> u64 {
+        self.store.written().max(self.durable())
+    }
+
     /// Waits until more than `seen` entries are durable, and says how many; `None` once the journal is closed.
     #[cfg_attr(not(test), expect(dead_code, reason = "the audit stream comes next"))]
     pub(crate) async fn beyond(&mut self, seen: u64) -> Option<u64> {

@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cmtp_codec::Digest;
-use cmtp_codec::log::{CheckpointError, NoteSigner, SignedCheckpoint};
+use cmtp_codec::log::{CheckpointError, Growth, LogProof, NoteSigner, SignedCheckpoint};
 use tlog_tiles::TileHashReader;
 use tlog_tiles::tlog::{self, EMPTY_HASH, prove_record, prove_tree};
 use tokio::sync::watch;
@@ -103,23 +103,24 @@ impl Log {
         lock(&self.recent).find(seal)
     }
 
-    /// The path from leaf `index` to the root of `tree`; reads files.
-    pub(crate) fn prove(&self, tree: &Checkpointed, index: u64) -> Result<Vec<Digest>, LogError> {
+    /// [LOG-9] The proof that entry `index` is in `tree`, reads files.
+    pub(crate) fn proof(&self, tree: &Checkpointed, index: u64) -> Result<LogProof, LogError> {
         let reader = TileHashReader::new(tree.size, tree.root, &self.folder);
-        digests(prove_record(tree.size, index, &reader))
+        let path = digests(prove_record(tree.size, index, &reader))?;
+        let checkpoint = SignedCheckpoint::parse(&tree.note)?;
+        Ok(LogProof { index, path, checkpoint })
     }
 
-    /// The proof that `tree` begins with the `before` leaves that it had once; reads files.
-    pub(crate) fn prove_consistent(
-        &self,
-        tree: &Checkpointed,
-        before: u64,
-    ) -> Result<Vec<Digest>, LogError> {
-        if before == 0 || before == tree.size {
-            return Ok(Vec::new());
-        }
+    /// [LOG-7] The proof that `tree` begins with the `old` leaves that it had once; reads files.
+    pub(crate) fn growth(&self, tree: &Checkpointed, old: u64) -> Result<Growth, LogError> {
         let reader = TileHashReader::new(tree.size, tree.root, &self.folder);
-        digests(prove_tree(tree.size, before, &reader))
+        let path = match old {
+            0 => Vec::new(),
+            old if old == tree.size => Vec::new(),
+            old => digests(prove_tree(tree.size, old, &reader))?,
+        };
+        let checkpoint = SignedCheckpoint::parse(&tree.note)?;
+        Ok(Growth { old, path, checkpoint })
     }
 
     /// Signs what is durable by now, and ends. To be called when the journal was closed.

@@ -76,7 +76,7 @@ impl NodeKey {
         KeyList::sign(&self.root, KEY_LIST, USES.iter().map(listed).collect())
     }
 
-    /// Signs the checkpoints of the log with this number, by a key that signs nothing else.
+    /// [LOG-21] Signs the checkpoints of the log with this number, by a key that signs nothing else.
     pub(crate) fn log_signer(&self, number: u32) -> Result<NoteSigner, NodeKeyError> {
         let key = SigningKey::from_seed(&self.derived(LOG_KEY))?;
         let signer = NoteSigner::new(log_origin(&self.public(), number), NoteKind::Ed25519, key);

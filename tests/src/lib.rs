@@ -60,7 +60,7 @@ impl Node {
     pub fn start_logging(config: &str) -> Self {
         let log = "exec 2>\"$0\"; RUST_LOG=trace exec \"$@\"";
         let folder = tempfile::tempdir().expect("a temporary directory");
-        let file = folder.path().join("log");
+        let file = folder.path().join("stderr");
         let wrapper = ["sh", "-c", log, file.to_str().expect("a path is text")];
         let mut node = Self::start_in(folder.path(), config, &wrapper);
         node._folder = Some(folder);
@@ -73,7 +73,7 @@ impl Node {
     /// If its log was not kept.
     pub fn into_log(mut self) -> String {
         self.wait();
-        std::fs::read_to_string(self.data.join("log")).expect("the log was kept")
+        std::fs::read_to_string(self.data.join("stderr")).expect("the log was kept")
     }
 
     /// Starts it again after it ended, on the same address.

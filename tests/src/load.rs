@@ -69,6 +69,16 @@ impl Caller {
         }
     }
 
+    /// Connects to a node that says that it is the same, elsewhere.
+    ///
+    /// # Panics
+    /// If it is not there, or another.
+    pub async fn connect_to(&self, node: &Node) -> Connection {
+        let address = node.address.parse().expect("an address");
+        let trust = Trust::Pinned(self.node);
+        self.client.connect(address, "localhost", trust).await.expect("a connection")
+    }
+
     /// A write of `body` whose bytes stand.
     ///
     /// # Panics

@@ -2,13 +2,17 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 
-use cmtp_codec::log::{Growth, LogProof, NoteKind, SignedCheckpoint, VerifierKey, log_origin};
+use cmtp_client::{LogSeen, Request};
+use cmtp_codec::log::{
+    Growth, GrowthError, LogProof, NoteKind, NoteSigner, SignedCheckpoint, VerifierKey, log_origin,
+};
 use cmtp_codec::merkle::{Tree, leaf};
-use cmtp_codec::{Digest, Entry, Field, Layer, Receipt, SigningKey};
+use cmtp_codec::{Digest, Entry, Field, Fqmn, Layer, Receipt, SigningKey};
 use cmtp_spec::{FieldIndex, KeyUse, Status};
-use cmtp_tests::Node;
 use cmtp_tests::wire::{Answer, Forge, Wire, salt, signed};
+use cmtp_tests::{Home, Node, load};
 use data_encoding::HEXLOWER;
 
 fn key() -> SigningKey {
@@ -60,7 +64,7 @@ impl Caller {
     fn log_key(&self) -> VerifierKey {
         let keys = &self.wire.keys.keys;
         let listed = keys.iter().find(|listed| listed.key_use == KeyUse::LOG).unwrap();
-        // [LOG-3] No key list may have that key for another use.
+        // [LOG-21] [LOG-3] The key list has that key for no other use.
         assert_eq!(keys.iter().filter(|other| other.key == listed.key).count(), 1);
         // [LOG-1]
         let origin = log_origin(&self.wire.root(), 0);
@@ -75,7 +79,7 @@ async fn an_answer_is_proved_whatever_the_scope() {
     let log = caller.log_key();
     for _ in 0..3 {
         let (leaf, receipt, seal) = caller.echo().await;
-        // [LOG-14] A promise, which is kept below.
+        // [LOG-20] A promise, which is kept below.
         assert!(receipt.statement.merge_delay > 0, "{receipt:?}");
         let seal = HEXLOWER.encode(&seal.0);
         // [LOG-8] Asked for at once: it waits for the checkpoint. [LOG-10] The scope does not cover it.
@@ -174,4 +178,174 @@ fn get(port: u16, path: &str) -> (String, Vec<u8>) {
     stream.read_to_end(&mut answer).unwrap();
     let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
     (String::from_utf8(answer[..end].to_vec()).unwrap(), answer[end + 4..].to_vec())
+}
+
+/// A copy of a stopped node's data directory.
+fn copy(from: &Path) -> tempfile::TempDir {
+    fn copy_all(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+            if path.is_dir() {
+                copy_all(&path, &to);
+            } else {
+                std::fs::copy(&path, &to).unwrap();
+            }
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    copy_all(from, folder.path());
+    folder
+}
+
+#[tokio::test]
+async fn two_stories_are_found_at_the_next_connection() {
+    // [QUI-27] [QUI-28]
+    let config = "[log]\ninterval-ms = 20";
+    let mut node = Node::start(config);
+    LibraryCaller(load::Caller::new(&node)).call(&node, 3).await;
+    node.signal("TERM");
+    assert!(node.wait().success());
+    let fork = copy(node.data());
+    node.restart();
+    let other = Node::start_in(fork.path(), config, &[]);
+    assert_eq!(node.did, other.did);
+    let mut found = 0;
+    for round in 0..100 {
+        // Who knows nothing yet believes whoever comes first.
+        let caller = LibraryCaller(load::Caller::new(&node));
+        let (first, second) = if round % 2 == 0 { (&node, &other) } else { (&other, &node) };
+        caller.call(first, 1 + round % 3).await;
+        let LogSeen::Grew(before) = caller.look(first).await else {
+            panic!("the first is believed")
+        };
+        let LogSeen::Grew(again) = caller.look(first).await else { panic!("and so it stays") };
+        assert!(again.size >= before.size);
+        caller.call(second, 1 + round % 3).await;
+        match caller.look(second).await {
+            LogSeen::Broken(broken) => {
+                let is_contradiction = matches!(
+                    broken.fault,
+                    GrowthError::Smaller { .. } | GrowthError::Forked { .. }
+                );
+                assert!(is_contradiction, "{broken}");
+                found += 1;
+            }
+            seen => panic!("round {round}: {seen:?}"),
+        }
+    }
+    println!("{found} of 100 split views were found");
+}
+
+/// A caller by the client library, which remembers logs for as long as it lives.
+struct LibraryCaller(load::Caller);
+
+impl LibraryCaller {
+    /// Calls so often, and waits until the log has it.
+    async fn call(&self, node: &Node, times: usize) {
+        let connection = self.0.connect_to(node).await;
+        let mut seal = Digest::ZERO;
+        for _ in 0..times {
+            let answer = connection.call(Request::new(Fqmn::parse("0xS:echo").unwrap())).await;
+            // Where the log is broken the connection is.
+            let Ok(answer) = answer else { return };
+            seal = answer.replay().message.seal.hash;
+        }
+        let proof = format!("0xI:log:proof:[\"{}\"]", HEXLOWER.encode(&seal.0));
+        if let Ok(proof) = connection.call(Request::new(Fqmn::parse(&proof).unwrap())).await {
+            assert_eq!(proof.status(), Status::OK);
+        }
+    }
+
+    /// What the node shows of its log on a new connection.
+    async fn look(&self, node: &Node) -> LogSeen {
+        let connection = self.0.connect_to(node).await;
+        // Only who shows a token is shown the log.
+        let _broken = connection.call(Request::new(Fqmn::parse("0xS:echo").unwrap())).await;
+        connection.log_seen().await.expect("the node shows its log")
+    }
+}
+
+#[test]
+fn a_saved_answer_proves_its_entry_offline() {
+    let mut node = Node::start("[log]\ninterval-ms = 50");
+    let home = Home::new();
+    let token = node.grant(home.did.as_str(), &["--scope", "0xS:**"]);
+    let file = home.file("answer.cmtp");
+    let path = file.to_str().unwrap();
+    let call = |arguments: &[&str]| {
+        let url = node.url("0xS:echo");
+        let fixed = ["call", &url, "--pin", &node.did, "--token", &token, "--data", "hi"];
+        home.cmtp(fixed.iter().chain(arguments))
+    };
+    let called = call(&["--receipt", "proof", "--save", path]);
+    assert!(called.status.success(), "{}", String::from_utf8_lossy(&called.stderr));
+    let witnessed = call(&["--receipt", "witnessed"]);
+    assert_eq!(witnessed.status.code(), Some(2), "without a policy there is nobody to ask");
+    let did = node.did.clone();
+    node.signal("TERM");
+    node.wait();
+    let verify = |arguments: &[&str]| {
+        let fixed = ["verify", path, "--pin", did.as_str(), "--json"];
+        let judged = home.cmtp(fixed.iter().chain(arguments));
+        (judged.status.code(), serde_json::from_slice::<serde_json::Value>(&judged.stdout).unwrap())
+    };
+    let (code, view) = verify(&[]);
+    assert_eq!((code, view["standing"]["is"].as_str()), (Some(0), Some("logged")), "{view:#}");
+    // A policy file alone names the log's key as well as a key list does, and asks for witnesses that are not there.
+    let witness =
+        NoteSigner::new("w", NoteKind::Cosignature, SigningKey::from_seed(&[3; 32]).unwrap());
+    let policy = home.file("policy");
+    let lines = format!("witness w {}\nquorum w\n", witness.unwrap().public());
+    std::fs::write(&policy, lines).unwrap();
+    let (code, view) = verify(&["--policy", policy.to_str().unwrap()]);
+    assert_eq!((code, view["standing"]["is"].as_str()), (Some(5), Some("logged")), "{view:#}");
+    // Any byte of the proof, changed.
+    let bytes = std::fs::read(&file).unwrap();
+    let text = b"c2sp.org/tlog-proof@v1";
+    let start = bytes.windows(text.len()).position(|it| it == text).unwrap();
+    let end = start + bytes[start..].windows(3).position(|it| it == b"=\n\n").unwrap();
+    for at in (start..end).step_by(7) {
+        let mut forged = bytes.clone();
+        forged[at] ^= 1;
+        std::fs::write(&file, forged).unwrap();
+        let (code, view) = verify(&[]);
+        assert_eq!(
+            (code, view["verdict"].as_str()),
+            (Some(4), Some("invalid")),
+            "byte {at}: {view:#}"
+        );
+    }
+}
+
+#[test]
+fn a_node_that_was_set_back_is_refused_by_who_knows_better() {
+    // [QUI-28]
+    let config = "[log]\ninterval-ms = 50";
+    let mut node = Node::start(config);
+    let home = Home::new();
+    let token = node.grant(home.did.as_str(), &["--scope", "0xS:**"]);
+    let call = |node: &Node, receipt: &str| {
+        let (url, did) = (node.url("0xS:echo"), &node.did);
+        let arguments = ["call", &url, "--pin", did, "--token", &token, "--receipt", receipt];
+        home.cmtp(arguments)
+    };
+    assert!(call(&node, "proof").status.success());
+    node.signal("TERM");
+    node.wait();
+    let backup = copy(node.data());
+    node.restart();
+    assert!(call(&node, "proof").status.success());
+    // What was shown at the beginning of that call is known; one more, to know what it added.
+    let last = call(&node, "promise");
+    assert!(last.status.success(), "{}", String::from_utf8_lossy(&last.stderr));
+    node.signal("TERM");
+    node.wait();
+    let restored = Node::start_in(backup.path(), config, &[]);
+    let refused = call(&restored, "promise");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(4), "{said}");
+    assert!(said.contains("not what it was") && said.contains("evidence"), "{said}");
+    let evidence = std::fs::read_dir(home.file("evidence")).unwrap().count();
+    assert_eq!(evidence, 1, "both checkpoints are kept");
 }

@@ -76,6 +76,12 @@ impl Store {
         self.recent().push(commit);
     }
 
+    /// The number of entries up to the newest that was written since the store was opened; 0 where none was.
+    pub(crate) fn written(&self) -> u64 {
+        let recent = self.recent();
+        recent.first + recent.entries.len() as u64
+    }
+
     /// Entries from `from` on, at least one and about `max` at most; none where there is none yet.
     pub(crate) fn entries(&self, from: u64, max: usize) -> io::Result<Vec<EntryBytes>> {
         if let Some(entries) = self.recent().get(from, max) {

@@ -69,7 +69,7 @@ impl<F: LogFile> Committer<F> {
             first,
             durable: 0,
             mode,
-            // [LOG-14] Within so many seconds the log has it under a checkpoint.
+            // [LOG-20] Within so many seconds the log has it under a checkpoint.
             merge_delay: self.merge_delay,
             time: self.last_time,
             signature: Signature([0; 64]),

@@ -1,6 +1,7 @@
 //! The right edge of the tree: what is not in full tiles yet. `cmtp-spec/spec/18-log.md`.
 
 use cmtp_codec::Digest;
+use cmtp_codec::log::tile_path;
 use cmtp_codec::merkle::leaf;
 use tlog_tiles::tlog::{EMPTY_HASH, Hash, node_hash};
 use tlog_tiles::{Tile, tlog};
@@ -123,13 +124,12 @@ impl Edge {
 }
 
 impl TileName {
-    /// The path below the log's own: as C2SP tlog-tiles has it, without the height that others put into it.
+    /// [LOG-6] The path below the log's own.
     pub(crate) fn path(&self) -> String {
         match self {
-            Self::Hashes(tile) => tile.path().replacen("tile/8/", "tile/", 1),
+            Self::Hashes(tile) => tile_path(tile),
             Self::Entries { number, width } => {
-                let data = Tile::new(HEIGHT, 0, *number, *width, true);
-                data.path().replacen("tile/8/data/", "tile/entries/", 1)
+                tile_path(&Tile::new(HEIGHT, 0, *number, *width, true))
             }
         }
     }

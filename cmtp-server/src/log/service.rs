@@ -1,16 +1,15 @@
 //! `0xI:log`: what the log proves, for callers. `cmtp-spec/spec/18-log.md`.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use cmtp_codec::{Digest, Entry};
-use cmtp_spec::{BusAuth, Status, binding};
-use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use cmtp_spec::{BusAuth, Status};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::journal::Follower;
-use crate::log::{Checkpointed, Log, LogError};
+use crate::log::{Log, LogError};
 use crate::refusal::Refusal;
 use crate::service::{Call, Reply, Service};
 
@@ -58,7 +57,7 @@ impl LogService {
                 format!("the log has {} entries under a checkpoint, not {before}", tree.size);
             return Err(Refusal::new(Status::NOT_FOUND, detail));
         }
-        self.prove(move |log| consistency_text(log, &tree, before)).await
+        self.prove(move |log| log.growth(&tree, before).map(|growth| growth.to_string())).await
     }
 
     /// [LOG-8] The proof of the entry with the seal F that the arguments name, once there is one.
@@ -68,24 +67,16 @@ impl LogService {
                 "arguments: expected [\"F as 64 hexadecimal digits\"], or with its index behind it";
             Refusal::new(Status::BAD_REQUEST, detail)
         })?;
-        let mut tree = self.log.checkpoint();
-        let index = loop {
-            let found = index.or_else(|| self.log.find(&seal));
-            if let Some(index) = found.filter(|&index| index < tree.size) {
-                break index;
-            }
-            // Not there yet, perhaps: the next checkpoint tells.
-            let more = tokio::time::timeout(call.time_left, self.log.beyond(tree.size)).await;
-            let Ok(Some(next)) = more else {
-                let detail = "no entry with this F is under a checkpoint yet; ask again, and with its index where it is an old one";
-                return Err(Refusal::new(Status::NOT_FOUND, detail));
-            };
-            if found.is_none() && self.log.find(&seal).is_none() {
-                let detail =
-                    "no recent entry has this F; give its index, too, where it is an old one";
-                return Err(Refusal::new(Status::NOT_FOUND, detail));
-            }
-            tree = next;
+        // All that was answered when this was asked for has been written by now.
+        let least = index.map_or_else(|| self.journal.written(), |index| index + 1);
+        let covering = self.log.beyond(least.saturating_sub(1));
+        let Ok(Some(tree)) = tokio::time::timeout(call.time_left, covering).await else {
+            let detail = "no checkpoint is over this entry yet; ask again";
+            return Err(Refusal::new(Status::NOT_FOUND, detail));
+        };
+        let Some(index) = index.or_else(|| self.log.find(&seal)) else {
+            let detail = "no recent entry has this F; give its index, too, where it is an old one";
+            return Err(Refusal::new(Status::NOT_FOUND, detail));
         };
         let entries = self.journal.clone();
         let entry = move || entries.entries(index, 1).map_err(LogError::from);
@@ -95,7 +86,7 @@ impl LogService {
             let detail = format!("entry {index} has another F");
             return Err(Refusal::new(Status::NOT_FOUND, detail));
         }
-        self.prove(move |log| proof_text(log, &tree, index)).await
+        self.prove(move |log| log.proof(&tree, index).map(|proof| proof.to_string())).await
     }
 
     async fn prove(
@@ -129,29 +120,4 @@ fn read_args(args: Option<&str>) -> Option<(Digest, Option<u64>)> {
         _ => return None,
     };
     Some((Digest(seal.try_into().ok()?), index))
-}
-
-/// [LOG-9] As C2SP tlog-proof has it.
-fn proof_text(log: &Log, tree: &Checkpointed, index: u64) -> Result<String, LogError> {
-    let mut text = format!("{}\nindex {index}\n", binding::TLOG_PROOF_HEADER);
-    hashes(&mut text, &log.prove(tree, index)?);
-    Ok(text + "\n" + &tree.note)
-}
-
-/// [LOG-7] As the body of a C2SP add-checkpoint has it.
-pub(crate) fn consistency_text(
-    log: &Log,
-    tree: &Checkpointed,
-    before: u64,
-) -> Result<String, LogError> {
-    let mut text = format!("old {before}\n");
-    hashes(&mut text, &log.prove_consistent(tree, before)?);
-    Ok(text + "\n" + &tree.note)
-}
-
-fn hashes(text: &mut String, hashes: &[Digest]) {
-    for hash in hashes {
-        // Writing to a string does not fail.
-        let _written = writeln!(text, "{}", BASE64.encode(&hash.0));
-    }
 }

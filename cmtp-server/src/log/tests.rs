@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cmtp_codec::log::{Checkpoint, Growth, LogProof};
+use cmtp_codec::log::{Checkpoint, Growth};
 use cmtp_codec::{Digest, Entry};
 use cmtp_spec::{EntryType, JournalMode};
 
@@ -42,8 +42,7 @@ async fn record(journal: &Journal, count: u32, mode: JournalMode) {
 }
 
 fn growth(log: &Log, before: u64) -> Growth {
-    let text = service::consistency_text(log, &log.checkpoint(), before).unwrap();
-    Growth::parse(&text).unwrap()
+    log.growth(&log.checkpoint(), before).unwrap()
 }
 
 #[tokio::test]
@@ -85,11 +84,8 @@ async fn every_entry_is_proved() {
     for (index, bytes) in (0..).zip(&entries) {
         let entry = Entry::from_bytes(bytes).unwrap();
         assert_eq!(log.find(&entry.seal), Some(index), "the newest are found by F");
-        let proof = LogProof {
-            index,
-            path: log.prove(&tree, index).unwrap(),
-            checkpoint: SignedCheckpoint::parse(&tree.note).unwrap(),
-        };
+        let proof = log.proof(&tree, index).unwrap();
+        assert_eq!(proof.index, index);
         proof.verify(entry.leaf(), signer.public()).unwrap();
     }
     assert_eq!(log.find(&Digest::ZERO), None);

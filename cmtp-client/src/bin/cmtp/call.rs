@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -11,6 +12,7 @@ use cmtp_client::{
     Answer, Channel, Existing, NodeUrl, Pending, PreparedRequest, Request, Streaming, Style,
     write_whole,
 };
+use cmtp_codec::log::Policy;
 use cmtp_codec::{Field, Fqmn};
 use cmtp_spec::limits;
 
@@ -18,7 +20,8 @@ use crate::caller::{Caller, CallerArgs, NOTICE_LOSS};
 use crate::connect;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::refusal::{Refusal, failed};
-use crate::{header, terminal};
+use crate::standing::Wanted;
+use crate::{header, standing, terminal};
 
 /// Call a target of a node, verify the answer, and print its body.
 ///
@@ -62,6 +65,12 @@ pub(crate) struct Call {
     /// Keep request and answer in a file that `cmtp verify` judges offline.
     #[arg(long, value_name = "FILE.cmtp")]
     save: Option<PathBuf>,
+    /// The receipt to wait for, and to keep with --save; without it the call ends with 4.
+    #[arg(long, value_enum, default_value_t = Wanted::Promise)]
+    receipt: Wanted,
+    /// Whose word is asked for with --receipt witnessed: a C2SP tlog-policy file.
+    #[arg(long, value_name = "FILE", required_if_eq("receipt", "witnessed"))]
+    policy: Option<PathBuf>,
     /// Print the whole answer as JSON.
     #[arg(long)]
     json: bool,
@@ -88,6 +97,7 @@ impl Call {
         let called = target.clone();
         let caller = self.caller.caller().map_err(Failure::usage)?;
         let pending = self.load_pending(&target, &caller).map_err(Failure::usage)?;
+        let policy = self.policy.as_deref().map(standing::read_policy).transpose()?;
         let request = self.request(target).map_err(Failure::usage)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -107,11 +117,20 @@ impl Call {
                 }
             })?;
             let style = terminal::style(&io::stderr(), color);
-            let exchange = self.exchange(&channel, request, pending, style);
+            let knows_log = caller.knows_log(channel.node().await);
+            let exchange = self.exchange(&channel, request, pending, (style, policy.as_ref()));
             // What is dropped is cancelled, and closing waits until the node was told.
             let outcome = until_interrupted(exchange).await;
             let node = channel.node().await;
+            let checked = match &outcome {
+                // Whoever broke the connection off did it, perhaps, because of what the node showed.
+                Some(Err(_)) => standing::check_log(&channel, false).await,
+                Some(Ok(Some(refusal))) if refusal.is_to_a_stranger() => Ok(()),
+                Some(Ok(_)) => standing::check_log(&channel, knows_log).await,
+                None => Ok(()),
+            };
             channel.close().await;
+            checked?;
             match outcome {
                 Some(Ok(None)) => Ok(Exit::Success),
                 Some(Ok(Some(refusal))) => {
@@ -178,7 +197,7 @@ impl Call {
         channel: &Channel,
         request: Request,
         pending: Option<Pending>,
-        style: Style,
+        (style, policy): (Style, Option<&Arc<Policy>>),
     ) -> Outcome<Option<Refusal>> {
         let pending = match (pending, &self.pending) {
             (Some(pending), _) => Some(pending),
@@ -192,7 +211,7 @@ impl Call {
         if let Some(pending) = pending {
             let answer = self.send(channel, pending.request()).await;
             let answer = answer.inspect_err(|_| self.say_kept())?;
-            let refusal = self.show(&answer, style)?;
+            let refusal = self.show(channel, &answer, (style, policy)).await?;
             let path = self.pending.as_deref().unwrap_or(Path::new("")).display().to_string();
             if !pending.settle(&answer).with_context(|| path)? {
                 self.say_kept();
@@ -202,10 +221,10 @@ impl Call {
         if self.retry.is_some() {
             let prepared = channel.prepare(request).await.map_err(failed)?;
             let answer = self.send(channel, &prepared).await?;
-            return self.show(&answer, style);
+            return self.show(channel, &answer, (style, policy)).await;
         }
         let streaming = channel.open(request).await.map_err(failed)?;
-        self.stream(streaming, style).await
+        self.stream(channel, streaming, (style, policy)).await
     }
 
     /// Sends a request whose bytes stand: once, or as often as `--retry` lets.
@@ -217,8 +236,14 @@ impl Call {
     }
 
     /// Reads an answer while it comes, prints what is sealed of it, and gives back what refused it.
-    async fn stream(&self, streaming: Streaming, style: Style) -> Outcome<Option<Refusal>> {
-        let whole = self.json || self.verbose || self.save.is_some();
+    async fn stream(
+        &self,
+        channel: &Channel,
+        streaming: Streaming,
+        (style, policy): (Style, Option<&Arc<Policy>>),
+    ) -> Outcome<Option<Refusal>> {
+        let proved = self.receipt != Wanted::Promise;
+        let whole = self.json || self.verbose || self.save.is_some() || proved;
         let mut streaming = if whole { streaming.keeping() } else { streaming };
         let mut ends_line = true;
         while let Some(piece) = streaming.next().await.map_err(|error| failed(error.into()))? {
@@ -233,35 +258,48 @@ impl Call {
         let ending = streaming.finish().await.map_err(|error| failed(error.into()))?;
         let refusal = Refusal::of_ending(&ending);
         if let Some(answer) = ending.into_answer() {
-            self.keep(&answer, style)?;
+            self.keep(channel, &answer, (style, policy)).await?;
         }
         Ok(refusal)
     }
 
     /// Prints a whole answer, and gives back what refused it.
-    fn show(&self, answer: &Answer, style: Style) -> Outcome<Option<Refusal>> {
+    async fn show(
+        &self,
+        channel: &Channel,
+        answer: &Answer,
+        (style, policy): (Style, Option<&Arc<Policy>>),
+    ) -> Outcome<Option<Refusal>> {
         if let Some(body) = answer.body().filter(|_| !self.json) {
             terminal::write_out(&body)?;
             if io::stdout().is_terminal() && !body.ends_with(b"\n") {
                 terminal::write_out(b"\n")?;
             }
         }
-        self.keep(answer, style)?;
+        self.keep(channel, answer, (style, policy)).await?;
         Ok(Refusal::of(answer))
     }
 
     /// The tree, the file and the JSON, as far as they are asked for.
-    fn keep(&self, answer: &Answer, style: Style) -> anyhow::Result<()> {
+    async fn keep(
+        &self,
+        channel: &Channel,
+        answer: &Answer,
+        (style, policy): (Style, Option<&Arc<Policy>>),
+    ) -> Outcome<()> {
+        let patience = Duration::from_secs(self.retry.unwrap_or(self.timeout));
+        let receipted =
+            standing::with_receipt(channel, answer, self.receipt, policy, patience).await?;
         if self.verbose {
-            eprint!("{}", cmtp_client::tree(answer.replay(), style));
+            eprint!("{}", cmtp_client::tree(&receipted, style));
         }
         if let Some(path) = &self.save {
-            let file = answer.to_saved().to_stored();
+            let file = receipted.to_saved().to_stored();
             write_whole(path, &file, Existing::Replace)
                 .with_context(|| path.display().to_string())?;
         }
         if self.json {
-            terminal::write_line(&format!("{:#}", cmtp_client::json(answer.replay())))?;
+            terminal::write_line(&format!("{:#}", cmtp_client::json(&receipted)))?;
         }
         Ok(())
     }
@@ -300,7 +338,7 @@ Exit codes:
   1  a verified answer with a status of 400 or more; what to do about it stands on stderr
   2  the command line, or a file that it names
   3  no connection, or not the node that was meant
-  4  the answer does not verify
+  4  the answer does not verify, the receipt that is wanted can't be had, or the node's log is not what it was
   130  stopped by Ctrl-C";
 
 /// A node says by itself what it takes; this is what is read into memory.

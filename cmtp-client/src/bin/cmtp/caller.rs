@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
-use cmtp_client::{Client, ClientConfig, Home, Identity, Token};
+use cmtp_client::{Client, ClientConfig, Home, Identity, KnownLogs, Token};
 use cmtp_codec::PublicKey;
 use cmtp_spec::limits;
 
@@ -31,9 +31,10 @@ impl CallerArgs {
         // `CMTP_TOKEN= cmtp call …` is how a shell calls without the token that it exported.
         let token = self.token.as_deref().filter(|token| !token.is_empty());
         let token = token.map(read_token).transpose()?;
+        let logs = home.as_ref().map(KnownLogs::in_home).map(Arc::new).unwrap_or_default();
         match kept {
             Some(identity) => {
-                Ok(Caller { home, identity: Arc::new(identity), token, is_kept: true })
+                Ok(Caller { logs, home, identity: Arc::new(identity), token, is_kept: true })
             }
             None => {
                 let identity = Arc::new(Identity::ephemeral()?);
@@ -42,7 +43,7 @@ impl CallerArgs {
                         "cmtp: no identity, so the token can't be used; make one: cmtp id new"
                     );
                 }
-                Ok(Caller { home, identity, token: None, is_kept: false })
+                Ok(Caller { logs, home, identity, token: None, is_kept: false })
             }
         }
     }
@@ -52,6 +53,8 @@ impl CallerArgs {
 pub(crate) struct Caller {
     pub(crate) home: Option<Home>,
     pub(crate) identity: Arc<Identity>,
+    /// What the logs of nodes were when they were last seen.
+    logs: Arc<KnownLogs>,
     token: Option<String>,
     /// Whether the identity is there the next time, too.
     pub(crate) is_kept: bool,
@@ -62,6 +65,7 @@ impl Caller {
     pub(crate) fn client(&self, idle_timeout: Option<Duration>) -> Outcome<Client> {
         let config = ClientConfig {
             token: self.token.clone(),
+            logs: Arc::clone(&self.logs),
             ..ClientConfig::new(Arc::clone(&self.identity))
         };
         let config = match idle_timeout {
@@ -69,6 +73,12 @@ impl Caller {
             None => config,
         };
         Client::new(config).map_err(Failure::usage)
+    }
+
+    /// Whether an earlier checkpoint of `node`'s log is kept.
+    pub(crate) fn knows_log(&self, node: Option<PublicKey>) -> bool {
+        // A file that can't be read is told of when it is to be compared.
+        node.is_some_and(|node| self.logs.last(&node).is_ok_and(|known| known.is_some()))
     }
 
     /// Whether there is a token to show.

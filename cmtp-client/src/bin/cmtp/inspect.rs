@@ -48,7 +48,7 @@ impl Inspect {
     pub(crate) fn run(self, color: ColorChoice) -> Outcome {
         let bytes = self.read()?;
         let style = terminal::style(&io::stdout(), color);
-        match verify::replay(&bytes, self.pin) {
+        match verify::replay(&bytes, self.pin, None) {
             Ok(replay) => {
                 let shown = if self.json {
                     format!("{:#}\n", cmtp_client::json(&replay))

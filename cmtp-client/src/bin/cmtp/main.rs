@@ -12,6 +12,7 @@ mod manual;
 mod receipts;
 mod refusal;
 mod services;
+mod standing;
 mod terminal;
 mod verify;
 

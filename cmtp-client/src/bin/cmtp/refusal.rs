@@ -40,6 +40,11 @@ impl Refusal {
         })
     }
 
+    /// Whether the node accepted no token: to whom it shows nothing of its log.
+    pub(crate) fn is_to_a_stranger(&self) -> bool {
+        [Status::TOKEN_INVALID, Status::IDENTITY_REQUIRED].contains(&self.status)
+    }
+
     /// Prints it to standard error, with what `caller` can do about it who called `target` of `node`.
     pub(crate) fn show(&self, caller: &Caller, target: &Fqmn, node: Option<PublicKey>) {
         let status = self.status;

@@ -1,16 +1,21 @@
 //! `cmtp verify`.
 
 use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use clap::{Args, ColorChoice};
 use cmtp_client::{Home, KnownNodes, Paint};
-use cmtp_codec::{Message, ProcessVerdict, PublicKey, Replay, Unverified, Verdict, Verified};
+use cmtp_codec::log::Policy;
+use cmtp_codec::{
+    Message, ProcessVerdict, PublicKey, Replay, Standing, Unverified, Verdict, Verified,
+};
 use cmtp_spec::{binding, limits};
 use serde_json::json;
 
 use crate::exit::{Exit, Failure, Outcome};
-use crate::terminal;
+use crate::{standing, terminal};
 
 /// Judge a saved exchange offline: is it what the node sealed, and whose node is it?
 ///
@@ -21,10 +26,13 @@ use crate::terminal;
 ///                         anyone can make such a file
 ///   invalid     (exit 4)  something does not agree; the layer, or the seal, is named
 ///
+/// Behind it stands what is known of its entry in the node's log: promised, proved, or witnessed.
+///
 ///   cmtp call cmtp://127.0.0.1:4433/0xS:echo --data hi --save answer.cmtp
 ///   cmtp verify answer.cmtp
 ///   cmtp verify answer.cmtp --pin did:key:z6Mk…
-///   cmtp verify answer.cmtp --json | jq .verdict
+///   cmtp verify answer.cmtp --policy witnesses.policy
+///   cmtp verify answer.cmtp --json | jq .verdict,.standing
 ///
 /// A file that is not there ends with 2. Nothing is asked of the node, which need not exist any more.
 #[derive(Args)]
@@ -35,6 +43,9 @@ pub(crate) struct Verify {
     /// The DID of the node to trust; without it all known nodes are (file known_nodes in CMTP_HOME).
     #[arg(long, value_name = "DID")]
     pin: Option<PublicKey>,
+    /// Which logs and witnesses to believe: a C2SP tlog-policy file; without their quorum the command ends with 5.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -43,7 +54,9 @@ pub(crate) struct Verify {
 impl Verify {
     pub(crate) fn run(self, color: ColorChoice) -> Outcome {
         let bytes = terminal::read_file(&self.file, limits::STORED_MAX)?;
-        let judged = replay(&bytes, self.pin).and_then(|replay| {
+        let policy = self.policy.as_deref().map(standing::read_policy).transpose()?;
+        let asks_for_witnesses = policy.as_ref().is_some_and(|it| it.asks_for_witnesses());
+        let judged = replay(&bytes, self.pin, policy).and_then(|replay| {
             check_process(&replay)?;
             Ok(replay)
         });
@@ -63,6 +76,13 @@ impl Verify {
         let status = replay.message.status();
         let style = terminal::style(&io::stdout(), color);
         let (exit, text) = match missing(&replay, self.pin.as_ref()) {
+            None if asks_for_witnesses && !is_witnessed(&replay) => {
+                let authentic = style.paint(Paint::Yellow, "authentic, not witnessed");
+                let text = format!(
+                    "{authentic}: the policy's witnesses did not sign a checkpoint with it"
+                );
+                (Exit::NotAuthentic, text)
+            }
             None => {
                 let node = replay.message.seal.keys.as_ref().map(|keys| keys.root.to_string());
                 let node = node.unwrap_or_default();
@@ -77,6 +97,7 @@ impl Verify {
         };
         if !self.json {
             terminal::write_line(&text)?;
+            terminal::write_line(&format!("  {}", standing::describe(&replay.standing)))?;
             let layers = replay.message.links.iter().enumerate();
             for (number, link) in layers {
                 let grade = replay.grade(number);
@@ -89,7 +110,11 @@ impl Verify {
 }
 
 /// Computes a stored message anew, and judges it by the root key that is pinned, or by a known node's.
-pub(crate) fn replay(bytes: &[u8], pin: Option<PublicKey>) -> anyhow::Result<Verified<Replay>> {
+pub(crate) fn replay(
+    bytes: &[u8],
+    pin: Option<PublicKey>,
+    policy: Option<Arc<Policy>>,
+) -> anyhow::Result<Verified<Replay>> {
     let message = Unverified::from_stored(bytes.to_vec()).map_err(|error| {
         let error = anyhow::Error::from(error);
         match bytes.starts_with(&binding::STORED_MAGIC) {
@@ -98,7 +123,11 @@ pub(crate) fn replay(bytes: &[u8], pin: Option<PublicKey>) -> anyhow::Result<Ver
         }
     })?;
     let root = pin.or_else(|| known_root(message.untrusted()));
-    Ok(message.verify(root.as_ref())?)
+    Ok(message.verify_under(root.as_ref(), policy)?)
+}
+
+const fn is_witnessed(replay: &Replay) -> bool {
+    matches!(replay.standing, Standing::Witnessed { .. })
 }
 
 /// Whether the message went through the steps that its opcode demands.
