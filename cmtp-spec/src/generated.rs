@@ -455,6 +455,10 @@ pub mod limits {
     pub const SERVICE_KEYS_MAX: u64 = 1_024;
     /// Asks for keys by one instance to one node: a forger can name ids that nobody has, in asks/second.
     pub const SERVICE_ASKS_MAX: u64 = 10;
+    /// Of a message of the audit stream: 34,816 bytes, far below the megabyte that a nats-server takes, in entries.
+    pub const AUDIT_MESSAGE_ENTRIES: u64 = 512;
+    /// At least between two looks of `0xE:audit` at what is new: it costs five seals a second at most, in milliseconds.
+    pub const AUDIT_INTERVAL_MS: u64 = 200;
 }
 
 /// Constants of the bindings: `spec/09-quic.md`, `spec/11-nats.md`, `spec/12-stored.md`.
@@ -483,8 +487,12 @@ pub mod binding {
     pub const DEFAULT_PORT: u16 = 4433;
     /// First line of the SEAL item `proof`, before a line feed.
     pub const TLOG_PROOF_HEADER: &str = "c2sp.org/tlog-proof@v1";
-    /// First bytes of the JetStream subject of the audit stream; reserved.
+    /// First bytes of the JetStream subject of the audit stream, before the multibase name of the node's root key.
     pub const AUDIT_SUBJECT_PREFIX: &str = "cmtp.audit.";
+    /// First bytes of the name of that stream, before the same name.
+    pub const AUDIT_STREAM_PREFIX: &str = "cmtp-audit-";
+    /// Header of a message of the audit stream: the index of its first entry, decimal.
+    pub const AUDIT_INDEX_HEADER: &str = "cmtp-index";
     /// First eight bytes of a journal file.
     pub const JOURNAL_MAGIC: [u8; 8] = [0x43, 0x4d, 0x54, 0x50, 0x4a, 0x0d, 0x0a, 0x1a];
     /// First eight bytes of a commit in a journal file.
