@@ -12,6 +12,7 @@
 
 mod admit;
 mod answer;
+mod audit_stream;
 mod config;
 mod connection;
 mod exchange;

@@ -9,6 +9,7 @@ use cmtp_spec::JournalMode;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit_stream::Audit;
 use crate::config::{Config, ConfigError};
 use crate::journal::{Journal, JournalConfig, JournalError, JournalOpenError, JournalReport};
 use crate::limits::Limits;
@@ -94,6 +95,7 @@ impl Node {
         let log = Arc::new(Log::open(&log, signer, journal.follow())?);
         let built_in = BuiltIn {
             state,
+            audit: Audit::new(journal.follow()),
             log: Arc::new(LogService { log: Arc::clone(&log), journal: journal.follow() }),
         };
         let bus = Bus::open(&config.bus, &key, metrics.bus.clone()).await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cmtp_codec::{Fqmn, Pattern, subject};
 use cmtp_spec::{BusAuth, JournalMode, Status, limits};
 
+use crate::audit_stream::Audit;
 use crate::config::{Config, Destination, RouteConfig};
 use crate::log::LogService;
 use crate::nats;
@@ -21,6 +22,7 @@ pub(crate) struct Routes(Vec<Route>);
 pub(crate) struct BuiltIn {
     pub(crate) state: State,
     pub(crate) log: Arc<LogService>,
+    pub(crate) audit: Audit,
 }
 
 /// Where targets lead that a pattern covers.
@@ -41,6 +43,7 @@ pub(crate) enum Handler {
     Own(Arc<dyn Service>),
     State(State),
     Log(Arc<LogService>),
+    Audit(Audit),
     Plain(Arc<nats::Plain>),
     Layered(Arc<nats::Layered>),
 }
@@ -51,6 +54,7 @@ impl Handler {
         match name {
             "state" => Some(Self::State(built_in.state.clone())),
             "log" => Some(Self::Log(Arc::clone(&built_in.log))),
+            "audit" => Some(Self::Audit(built_in.audit.clone())),
             _ => service::local(name).map(Self::Local),
         }
     }
@@ -65,6 +69,7 @@ impl Handler {
             Self::Own(service) => service.as_ref(),
             Self::State(state) => state,
             Self::Log(log) => log.as_ref(),
+            Self::Audit(audit) => audit,
             Self::Plain(plain) => plain.as_ref(),
             Self::Layered(layered) => layered.as_ref(),
         }
@@ -164,6 +169,7 @@ const BUILT_IN: &[(&str, bool, &str)] = &[
     ("0xS:time", false, "time"),
     ("0xS:time:ticks", false, "ticks"),
     ("0xI:log:*", false, "log"),
+    ("0xE:audit", false, "audit"),
     ("0xS:*:**", false, "state"),
     ("0xS:*:**", true, "state"),
 ];

@@ -191,7 +191,7 @@ impl Services {
 }
 
 /// The services that every node has.
-const BUILT_IN: [&str; 6] = ["echo", "time", "ticks", "hello", "state", "log"];
+const BUILT_IN: [&str; 7] = ["echo", "time", "ticks", "hello", "state", "log", "audit"];
 
 /// The service in the process that is called so.
 pub(crate) fn local(name: &str) -> Option<&'static dyn Service> {
@@ -272,17 +272,8 @@ impl Service for Ticks {
 }
 
 fn ticks(args: Option<&str>) -> Result<Segments, Refusal> {
-    let bad = |detail: String| Refusal::new(Status::BAD_REQUEST, detail);
-    let args = args.map(serde_json::from_str::<Vec<serde_json::Value>>).transpose();
-    let args = args.map_err(|error| bad(format!("arguments: {error}")))?.unwrap_or_default();
-    let number = |at: usize| match args.get(at) {
-        None => Ok(None),
-        Some(value) => {
-            let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
-            number.map(Some).ok_or_else(|| bad(format!("argument {}: expected a number", at + 1)))
-        }
-    };
-    let (count, every) = (number(0)?, number(1)?.unwrap_or(TICK_MS).max(1));
+    let args = arguments(args)?;
+    let (count, every) = (number(&args, 0)?, number(&args, 1)?.unwrap_or(TICK_MS).max(1));
     let every = tokio::time::interval(Duration::from_millis(every));
     let ticks = futures::stream::unfold((count, every), |(left, mut every)| async move {
         let left = match left {
@@ -293,6 +284,20 @@ fn ticks(args: Option<&str>) -> Result<Segments, Refusal> {
         Some((clock_text().map(|text| Bytes::from(text + "\n")), (left, every)))
     });
     Ok(ticks.boxed())
+}
+
+/// The arguments, none where there is no text.
+pub(crate) fn arguments(text: Option<&str>) -> Result<Vec<serde_json::Value>, Refusal> {
+    let bad = |error| Refusal::new(Status::BAD_REQUEST, format!("arguments: {error}"));
+    text.map(serde_json::from_str).transpose().map(Option::unwrap_or_default).map_err(bad)
+}
+
+/// The argument at a place, a number or the text of one; `None` where there are fewer.
+pub(crate) fn number(args: &[serde_json::Value], at: usize) -> Result<Option<u64>, Refusal> {
+    let Some(value) = args.get(at) else { return Ok(None) };
+    let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    let bad = || format!("argument {}: expected a number", at + 1);
+    number.map(Some).ok_or_else(|| Refusal::new(Status::BAD_REQUEST, bad()))
 }
 
 /// Greets the first argument: what the demonstration calls by name.

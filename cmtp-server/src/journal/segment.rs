@@ -10,6 +10,7 @@ use cmtp_codec::journal::{Commit, HEADER, PieceKeys, header};
 use cmtp_codec::{Entry, PublicKey};
 
 use crate::journal::body::read_body;
+use crate::journal::store::EntryBytes;
 use crate::journal::wal;
 
 /// Moves the commits of a log file that is not written to any more, and says where each one's record begins. The log may
@@ -124,6 +125,17 @@ impl Segment {
     /// Bytes of the records file.
     pub(crate) fn size(&self) -> io::Result<u64> {
         Ok(self.file(RECORDS)?.metadata()?.len())
+    }
+
+    /// Entries from `index` on, `max` at most, without a look at the records; none where the file ends before it.
+    pub(crate) fn entries_from(&self, index: u64, max: usize) -> io::Result<Vec<EntryBytes>> {
+        let file = self.file(ENTRIES)?;
+        let skip = index.checked_sub(self.first).ok_or_else(|| damaged("order"))?;
+        let there = file.metadata()?.len() / Entry::LENGTH as u64;
+        let left = usize::try_from(there.saturating_sub(skip)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; left.min(max).saturating_mul(Entry::LENGTH)];
+        file.read_exact_at(&mut bytes, skip.saturating_mul(Entry::LENGTH as u64))?;
+        Ok(bytes.as_chunks().0.to_vec())
     }
 
     fn file(&self, extension: &str) -> io::Result<File> {

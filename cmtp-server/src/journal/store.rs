@@ -90,6 +90,13 @@ impl Store {
         let mut entries = Vec::new();
         while entries.len() < max {
             let next = from + entries.len() as u64;
+            if let Some((Source::Moved(segment), _)) = self.find(next) {
+                let moved = segment.entries_from(next, max - entries.len())?;
+                if !moved.is_empty() {
+                    entries.extend(moved);
+                    continue;
+                }
+            }
             let commit = match self.read(next) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !entries.is_empty() => {
                     break;

@@ -302,5 +302,5 @@ The configuration file (TOML) may hold any of these; flags win over it:
   bus-auth = \"mac\"                      # or \"signature\"; \"none\" needs --insecure-bus
 
 A target that is spelled with a write opcode, such as 0xSW:orders:*, is a route for writes, any other one for reads.
-0xS:echo, 0xS:time, 0xS:time:ticks and State (0xS:ADDRESS:KEY, 0xSW:ADDRESS:KEY) are always there.
+0xS:echo, 0xS:time, 0xS:time:ticks, 0xE:audit and State (0xS:ADDRESS:KEY, 0xSW:ADDRESS:KEY) are always there.
 SIGHUP reads the file again; listen, threads, data, bus, http, limits and segment-bytes need a new start.";
