@@ -1,5 +1,6 @@
 //! The node's configuration: one TOML file, checked before anything starts.
 
+mod audit;
 mod log;
 mod route;
 
@@ -16,6 +17,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::Spanned;
 
+pub use crate::config::audit::AuditSettings;
+use crate::config::audit::AuditTable;
 pub use crate::config::log::LogSettings;
 use crate::config::log::LogTable;
 use crate::config::route::RouteEntry;
@@ -58,6 +61,8 @@ pub struct Config {
     pub journal: JournalSettings,
     /// How the transparency log is kept.
     pub log: LogSettings,
+    /// Where the journal's entries go, too.
+    pub audit: AuditSettings,
     /// What peers may use.
     pub limits: Limits,
     /// What names stand for.
@@ -79,6 +84,7 @@ impl Config {
             http: None,
             journal: JournalSettings::default(),
             log: LogSettings::default(),
+            audit: AuditSettings::default(),
             limits: Limits::default(),
             names: BTreeMap::new(),
             routes: Vec::new(),
@@ -117,6 +123,10 @@ impl Config {
         if let Some(log) = file.log {
             let span = log.span();
             config.log = log.into_inner().settings().map_err(at(span))?;
+        }
+        if let Some(audit) = file.audit {
+            let span = audit.span();
+            config.audit = audit.into_inner().settings().map_err(at(span))?;
         }
         config.limits = file.limits;
         if let Some(bus) = file.bus {
@@ -173,6 +183,7 @@ impl Config {
                 segment_bytes: Some(self.journal.segment_bytes),
             })),
             log: Some(spanned(LogTable::from(&self.log))),
+            audit: Some(spanned(AuditTable::of(&self.audit))),
             limits: self.limits.clone(),
             names: names.collect(),
             route: self.routes.iter().map(RouteConfig::to_entry).map(spanned).collect(),
@@ -366,6 +377,16 @@ pub enum ConfigError {
         /// The least that goes with the interval, seconds.
         least: u64,
     },
+    /// A limit of the audit stream with which it would keep nothing.
+    #[error("audit.{key} {value}: choose {least} at least, or leave it out for no limit")]
+    AuditLimit {
+        /// The key.
+        key: &'static str,
+        /// What was given.
+        value: u64,
+        /// The least.
+        least: u64,
+    },
     /// A route's actor.
     #[error(
         "route actor {actor:?}: {error}; an actor is the DID of a service, such as did:key:z6Mk…"
@@ -466,6 +487,7 @@ struct File {
     http: Option<Spanned<HttpTable>>,
     journal: Option<Spanned<JournalTable>>,
     log: Option<Spanned<LogTable>>,
+    audit: Option<Spanned<AuditTable>>,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
@@ -557,6 +579,9 @@ mod tests {
             ("[journal]\nsegment-bytes = 5", 1, "segment-bytes 5", "at least 65536"),
             ("\n[log]\nmerge-delay = 1", 2, "log.merge-delay 1", "at least 2"),
             ("[log]\ninterval-ms = 0", 1, "log.interval-ms", "not 0"),
+            ("\n[audit]\nstrem = true", 3, "strem", "`stream`"),
+            ("[audit]\nstream-max-bytes = 1", 1, "audit.stream-max-bytes 1", "1048576 at least"),
+            ("[audit]\nstream-max-days = 0", 1, "audit.stream-max-days 0", "1 at least"),
             ("\n[limits]\nin-flight-max = 0", 2, "limits.in-flight-max is 0", "choose 1 to"),
             ("[limits]\nin-flight-mux = 1", 2, "in-flight-mux", "`in-flight-max`"),
             ("[[route]]\nto = \"nats\"", 1, "[[route]]", "missing field `target`"),
@@ -620,7 +645,7 @@ mod tests {
 
     #[test]
     fn what_is_in_force_can_be_read_again() {
-        let text = "[names]\na = \"0xS:b\"\n[[route]]\ntarget = \"0xSW:x:*\"\nto = \"nats:x\"";
+        let text = "[audit]\nstream = true\nstream-max-days = 30\n[names]\na = \"0xS:b\"\n[[route]]\ntarget = \"0xSW:x:*\"\nto = \"nats:x\"";
         let config = Config::from_toml(text).unwrap();
         let again = Config::from_toml(&config.to_toml()).unwrap();
         assert_eq!(again.to_toml(), config.to_toml());

@@ -64,7 +64,7 @@ async fn health(State(node): State<Arc<Node>>) -> Response {
 }
 
 async fn metrics(State(node): State<Arc<Node>>) -> Response {
-    let text = node.metrics.text(node.exchanges.len());
+    let text = node.metrics_text();
     ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response()
 }
 

@@ -42,7 +42,9 @@ mod stream;
 mod token;
 mod writes;
 
-pub use crate::config::{Bus, Config, ConfigError, Destination, LogSettings, RouteConfig};
+pub use crate::config::{
+    AuditSettings, Bus, Config, ConfigError, Destination, LogSettings, RouteConfig,
+};
 pub use crate::http::Http;
 pub use crate::journal::{
     JournalCheck, JournalEntry, JournalFault, JournalFaultKind, JournalOpenError, JournalReport,

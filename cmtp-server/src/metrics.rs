@@ -1,6 +1,8 @@
 //! What an operator watches, in the Prometheus text format (OpenMetrics 1.0).
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cmtp_spec::{Opcode, Status};
@@ -24,6 +26,15 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) journal: JournalMetrics,
     pub(crate) bus: BusMetrics,
+    pub(crate) audit: AuditMetrics,
+}
+
+/// The audit stream's part.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AuditMetrics {
+    published: Counter,
+    /// The entry that the stream wants next.
+    next: Arc<AtomicU64>,
 }
 
 /// The bus's part: replies that reach nobody.
@@ -72,6 +83,7 @@ impl Default for Metrics {
                 commit_seconds: seconds(),
             },
             bus: BusMetrics::default(),
+            audit: AuditMetrics::default(),
         }
     }
 }
@@ -91,8 +103,8 @@ impl Metrics {
         self.refusals.get_or_create(&Refused { reason: reason.to_string() }).inc_by(count);
     }
 
-    /// The text that a scrape gets.
-    pub(crate) fn text(&self, in_flight: usize) -> String {
+    /// The text that a scrape gets; `durable` entries are in the journal, for an audit stream to have.
+    pub(crate) fn text(&self, in_flight: usize, durable: Option<u64>) -> String {
         let mut registry = Registry::with_prefix("cmtpd");
         let gauge: Gauge = Gauge::default();
         gauge.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
@@ -120,6 +132,9 @@ impl Metrics {
         registry.register("bus_refused_replies", help, refused);
         let help = "Asks for the keys of a layered route that were refused";
         registry.register("bus_refused_asks", help, refused_asks);
+        if let Some(durable) = durable {
+            self.audit.register(&mut registry, durable);
+        }
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "What runs here", version);
         let mut text = String::new();
@@ -128,6 +143,28 @@ impl Metrics {
             let _nothing = writeln!(text, "# EOF");
         }
         text
+    }
+}
+
+impl AuditMetrics {
+    /// So many entries were published.
+    pub(crate) fn published(&self, entries: u64) {
+        self.published.inc_by(entries);
+    }
+
+    /// The stream holds all entries below `next`.
+    pub(crate) fn reached(&self, next: u64) {
+        self.next.store(next, Ordering::Relaxed);
+    }
+
+    fn register(&self, registry: &mut Registry, durable: u64) {
+        let help = "Entries that were published to the audit stream";
+        registry.register("audit_stream_entries", help, self.published.clone());
+        let lag: Gauge = Gauge::default();
+        let behind = durable.saturating_sub(self.next.load(Ordering::Relaxed));
+        lag.set(i64::try_from(behind).unwrap_or(i64::MAX));
+        let help = "Durable entries that the audit stream was not seen to hold";
+        registry.register("audit_stream_lag", help, lag);
     }
 }
 

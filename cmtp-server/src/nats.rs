@@ -1,5 +1,6 @@
 //! Services on NATS. `cmtp-spec/spec/11-nats.md`.
 
+mod audit;
 mod keys;
 mod layered;
 mod plain;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use cmtp_client::bus;
 use cmtp_spec::Status;
 use futures::StreamExt;
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config;
@@ -29,6 +31,7 @@ use crate::node::NodeError;
 use crate::node_key::NodeKey;
 use crate::refusal::Refusal;
 
+pub(crate) use self::audit::AuditStream;
 pub(crate) use self::layered::Layered;
 pub(crate) use self::plain::Plain;
 
@@ -41,6 +44,8 @@ pub(crate) struct Bus {
     replies: Arc<Replies>,
     keys: Arc<Keys>,
     metrics: BusMetrics,
+    /// Changes when a connection is lost or made.
+    link: watch::Receiver<()>,
     _running: Arc<[AbortOnDropHandle<()>; 2]>,
 }
 
@@ -57,7 +62,8 @@ impl Bus {
         let keys = Arc::new(keys);
         let prefix = bus::inbox_prefix();
         let replies = Arc::new(Replies::new(&prefix, metrics.clone()));
-        let options = options(&prefix, Arc::clone(&replies));
+        let (linked, link) = watch::channel(());
+        let options = options(&prefix, Arc::clone(&replies), linked);
         let client = bus::connect_with(url, options).await.map_err(failed)?;
         let unsubscribed = |source| NodeError::Inbox { url: configured.to_string(), source };
         let received = client.subscribe(replies.subject()).await.map_err(unsubscribed)?;
@@ -70,7 +76,7 @@ impl Bus {
             metrics.refused_asks.clone(),
         ));
         let running = Arc::new([receiving, giving].map(AbortOnDropHandle::new));
-        Ok(Some(Self { client, replies, keys, metrics, _running: running }))
+        Ok(Some(Self { client, replies, keys, metrics, link, _running: running }))
     }
 
     /// Publishes a request, and waits for its reply without an end: that is the caller's to set.
@@ -171,8 +177,8 @@ async fn receive(mut received: Subscriber, replies: Arc<Replies>) {
     }
 }
 
-/// The client tells `replies` when the bus is lost.
-fn options(prefix: &str, replies: Arc<Replies>) -> ConnectOptions {
+/// The client tells `replies` when the bus is lost, and `link` when it is lost or back.
+fn options(prefix: &str, replies: Arc<Replies>, link: watch::Sender<()>) -> ConnectOptions {
     ConnectOptions::new()
         .name("cmtpd")
         .custom_inbox_prefix(prefix)
@@ -184,8 +190,12 @@ fn options(prefix: &str, replies: Arc<Replies>) -> ConnectOptions {
                     tracing::warn!("the bus is lost: what goes to it is refused until it is back");
                     // What was asked on a connection that is gone has no reply to come.
                     replies.lose();
+                    link.send_replace(());
                 }
-                Event::Connected => tracing::info!("the bus is connected"),
+                Event::Connected => {
+                    tracing::info!("the bus is connected");
+                    link.send_replace(());
+                }
                 _ => {}
             }
             async {}

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use cmtp_codec::{Digest, KeyList, PublicKey};
 use cmtp_spec::JournalMode;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::audit_stream::Audit;
 use crate::config::{Config, ConfigError};
@@ -16,7 +16,7 @@ use crate::limits::Limits;
 use crate::log::{Log, LogConfig, LogError, LogService};
 use crate::metrics::Metrics;
 use crate::names::Names;
-use crate::nats::{Bus, ConnectError, SubscribeError};
+use crate::nats::{AuditStream, Bus, ConnectError, SubscribeError};
 use crate::node_key::{NodeKey, NodeKeyError};
 use crate::rebuild::{RebuildError, Rebuilt};
 use crate::refusals::Refusals;
@@ -36,6 +36,8 @@ pub struct Node {
     built_in: BuiltIn,
     services: Services,
     bus: Option<Bus>,
+    /// Where entries go to JetStream.
+    publishing: Option<AbortOnDropHandle<()>>,
     live: RwLock<Arc<Live>>,
     /// Set once: from then on no new request is taken.
     pub(crate) drain: CancellationToken,
@@ -99,11 +101,21 @@ impl Node {
             log: Arc::new(LogService { log: Arc::clone(&log), journal: journal.follow() }),
         };
         let bus = Bus::open(&config.bus, &key, metrics.bus.clone()).await?;
+        let publishing = match (config.audit.stream, &bus) {
+            (false, _) => None,
+            (true, None) => return Err(NodeError::NoBusForAudit),
+            (true, Some(bus)) => {
+                let (follower, audit) = (journal.follow(), metrics.audit.clone());
+                let stream = AuditStream::new(bus, follower, &key.public(), config.audit, audit);
+                Some(AbortOnDropHandle::new(tokio::spawn(stream.run())))
+            }
+        };
         let node = Self {
             live: RwLock::new(Arc::new(Live::new(config, &built_in, bus.as_ref(), &services)?)),
             built_in,
             log,
             bus,
+            publishing,
             services,
             policy: Digest::of(&[]),
             keys: key.key_list(),
@@ -145,6 +157,7 @@ impl Node {
             ("data", before.data == config.data),
             ("bus", before.bus == config.bus),
             ("http", before.http == config.http),
+            ("audit", before.audit == config.audit),
             ("limits", before.limits == config.limits),
             ("log", before.log == config.log),
             ("journal.segment-bytes", before.journal.segment_bytes == config.journal.segment_bytes),
@@ -222,6 +235,12 @@ impl Node {
     pub fn close(&self) {
         self.journal.close();
         self.log.close();
+    }
+
+    /// What a scrape gets.
+    pub(crate) fn metrics_text(&self) -> String {
+        let durable = self.publishing.as_ref().map(|_running| self.journal.follow().durable());
+        self.metrics.text(self.exchanges.len(), durable)
     }
 
     /// Waits until the node takes no more requests.
@@ -307,6 +326,11 @@ pub enum NodeError {
         /// The route's target.
         target: String,
     },
+    /// An audit stream without a bus.
+    #[error(
+        "audit.stream = true and the node has no bus: start it with --bus nats=URL, or give the file bus = \"nats=URL\""
+    )]
+    NoBusForAudit,
     /// What the file says can't be in force.
     #[error(transparent)]
     Config(#[from] ConfigError),

@@ -61,5 +61,8 @@ fn check_routes(config: &Config) -> Result<(), NodeError> {
             _ => {}
         }
     }
+    if config.audit.stream && config.bus == Bus::Local {
+        eprintln!("cmtpd: {}", NodeError::NoBusForAudit);
+    }
     Ok(())
 }

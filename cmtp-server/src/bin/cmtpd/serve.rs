@@ -278,6 +278,11 @@ The configuration file (TOML) may hold any of these; flags win over it:
   mode = \"wal\"                          # durable before the answer; or \"async\", as receipts then say
   segment-bytes = 67108864               # of a log file; the room is set aside on the disk
 
+  [audit]
+  stream = false                         # true: entries go to JetStream on the bus, too (chapter 19)
+  stream-max-bytes = 107374182400        # of the stream, where the node makes it; no limit without this
+  stream-max-days = 365                  # no limit without this
+
   [http]                                 # /healthz and /metrics; not served without this
   listen = \"127.0.0.1:9433\"
   allow-remote = false                   # true: another than a loopback address
@@ -303,4 +308,4 @@ The configuration file (TOML) may hold any of these; flags win over it:
 
 A target that is spelled with a write opcode, such as 0xSW:orders:*, is a route for writes, any other one for reads.
 0xS:echo, 0xS:time, 0xS:time:ticks, 0xE:audit and State (0xS:ADDRESS:KEY, 0xSW:ADDRESS:KEY) are always there.
-SIGHUP reads the file again; listen, threads, data, bus, http, limits and segment-bytes need a new start.";
+SIGHUP reads the file again; listen, threads, data, bus, http, audit, limits and segment-bytes need a new start.";
