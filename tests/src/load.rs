@@ -45,9 +45,16 @@ impl Caller {
     /// # Panics
     /// If there is none to be had.
     pub fn new(node: &Node) -> Self {
+        Self::allowed(node, &["--scope", "0xS:**", "--write", "0xS:**"])
+    }
+
+    /// The same with a token that `cmtpd grant` makes with these arguments.
+    ///
+    /// # Panics
+    /// As [`Caller::new`].
+    pub fn allowed(node: &Node, grant: &[&str]) -> Self {
         let identity = Arc::new(Identity::ephemeral().expect("an identity"));
-        let did = identity.did().to_string();
-        let token = node.grant(&did, &["--scope", "0xS:**", "--write", "0xS:**"]);
+        let token = node.grant(&identity.did().to_string(), grant);
         let config = ClientConfig { token: Some(token), ..ClientConfig::new(identity) };
         Self {
             client: Client::new(config).expect("a client"),

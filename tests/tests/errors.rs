@@ -318,6 +318,7 @@ fn a_node_that_can_not_start() {
     let misspelt = config("misspelt", "\nlisden = \"127.0.0.1:1\"\n");
     let lonely = config("lonely", &format!("{route}to = \"nats:a\"\n"));
     let unknown = config("unknown", &format!("{route}to = \"local:nosuch\"\n"));
+    let streaming = config("streaming", "[audit]\nstream = true\n");
     let missing = path("missing");
     let misspelt_at = format!("{misspelt}: line 2, lisden = ");
     let used = node.data().to_str().unwrap();
@@ -348,6 +349,18 @@ fn a_node_that_can_not_start() {
             vec!["check-config", &lonely],
             0,
             vec!["route 0xS:x", "--bus nats=URL"],
+        ),
+        (
+            "no bus for the audit stream",
+            with("--config", &streaming),
+            1,
+            vec!["audit.stream = true", "--bus nats=URL"],
+        ),
+        (
+            "no bus for the audit stream, checked",
+            vec!["check-config", &streaming],
+            0,
+            vec!["audit.stream = true", "--bus nats=URL"],
         ),
         ("no such service", with("--config", &unknown), 1, vec!["local:nosuch", "echo, time"]),
         (
