@@ -87,7 +87,7 @@ async fn ask(channel: &Channel, message: &Message) -> Outcome<String> {
             );
         }
         let body = answer.body().context("the node's proof is empty")?;
-        Ok(String::from_utf8(body.to_vec()).context("the node's proof is no text")?)
+        String::from_utf8(body.to_vec()).context("the node's proof is no text")
     };
     read().map_err(Failure::invalid)
 }
