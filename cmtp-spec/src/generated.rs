@@ -74,8 +74,8 @@ crate::registry! {
         SEGMENT = 5, "segment", "An interim seal.";
         CONFIG = 6, "config", "The node's configuration; F is its digest.";
         KEYS = 7, "keys", "The node's key list; F is its digest.";
-        REDACTED = 8, "redacted", "The content of a message was erased.";
-        FORGOTTEN = 9, "forgotten", "Content and cores of a message were erased.";
+        REDACTED = 8, "redacted", "The content of a message was erased; F, message id and opcode are those of the entry that ends it.";
+        FORGOTTEN = 9, "forgotten", "Content and cores of a message were erased; F, message id and opcode as for `redacted`.";
         OPENED = 10, "opened", "A log was opened; F is the digest of its origin, or of the last checkpoint of the log that it follows.";
         SUMMARY = 11, "summary", "Counted refusals before a token was accepted.";
         POLICY = 12, "policy", "The policies in force; F is their digest.";
@@ -254,7 +254,7 @@ crate::registry! {
         WRITE_FORM_REQUIRED = 0x0195, "write-form-required", "The target has an effect and the opcode is a read.";
         TOO_LATE = 0x0198, "too-late", "The origin's not-after has passed.";
         RUNNING = 0x0199, "running", "The same request is being executed, or it conflicts with another.";
-        ERASED = 0x019a, "erased", "The recorded answer was erased.";
+        ERASED = 0x019a, "erased", "What is asked for was erased: the recorded answer of a write, or a value.";
         VERSION_CONFLICT = 0x019c, "version-conflict", "Compare-and-set met another version.";
         BODY_TOO_LARGE = 0x019d, "body-too-large", "The body is above the node's limit.";
         TARGET_TOO_LONG = 0x019e, "target-too-long", "The target or its subject is above its limit.";
