@@ -22,13 +22,15 @@ pub struct MessageReader {
     links: Vec<Link>,
     interims: Vec<(u32, Seal)>,
     seal: Option<Seal>,
+    /// A piece has neither content nor cores: the chain can't be followed beyond it.
+    lost: bool,
 }
 
 impl MessageReader {
     /// A message of which no piece was read; `node` is the key that seals.
     pub const fn new(node: PublicKey) -> Self {
         let chain = Chain::EMPTY;
-        Self { node, chain, links: Vec::new(), interims: Vec::new(), seal: None }
+        Self { node, chain, links: Vec::new(), interims: Vec::new(), seal: None, lost: false }
     }
 
     /// Takes the next piece of the message.
@@ -36,11 +38,30 @@ impl MessageReader {
     /// # Errors
     /// [`PieceError`] where it was erased, or is not what its entry says.
     pub fn push(&mut self, piece: &Piece, receipt: Receipt) -> Result<(), PieceError> {
-        let entry = &piece.entry;
-        let content = piece.hidden.content(&entry.seal).ok_or(PieceError::Erased)?;
-        let cores = piece.hidden.cores(&entry.seal).ok_or(PieceError::Erased)?;
+        let keys = &piece.hidden.keys;
+        if !keys.has_content() || !keys.has_cores() {
+            return Err(PieceError::Erased);
+        }
+        self.push_left(piece, receipt)
+    }
+
+    /// Takes the next piece of a message that may be erased, and checks what is left of it: without its content the cores,
+    /// without both nothing more of the message.
+    ///
+    /// # Errors
+    /// [`PieceError`] where what is left is not what its entry says.
+    pub fn push_left(&mut self, piece: &Piece, receipt: Receipt) -> Result<(), PieceError> {
+        let (entry, keys) = (&piece.entry, &piece.hidden.keys);
+        let (content, cores) = (piece.hidden.content(&entry.seal), piece.hidden.cores(&entry.seal));
+        if content.is_some() != keys.has_content() || cores.is_some() != keys.has_cores() {
+            return Err(PieceError::OtherKey);
+        }
+        let Some(frames) = content.or_else(|| cores.clone()).filter(|_| !self.lost) else {
+            self.lost = true;
+            return Ok(());
+        };
         let (before, mut expected_cores) = (self.links.len(), BytesMut::new());
-        for link in read_links(content, self.chain.length())? {
+        for link in read_links(frames, self.chain.length())? {
             self.chain.push(&link)?;
             redacted(&self.chain, &link).encode(&mut expected_cores);
             self.links.push(link);
@@ -51,7 +72,8 @@ impl MessageReader {
             EntryType::SEGMENT => self.chain.interim_seal(&self.node),
             _ => self.chain.seal(&self.node),
         };
-        let is_whole = self.links.len() > before && cores == expected_cores;
+        let has_other_cores = cores.is_some_and(|cores| cores != expected_cores);
+        let is_whole = self.links.len() > before && !has_other_cores;
         if sealed != entry.seal || length != entry.layers || !is_whole {
             return Err(PieceError::OtherSeal);
         }
@@ -129,9 +151,12 @@ pub fn read_links(frames: Bytes, number: u32) -> Result<Vec<Link>, PieceError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PieceError {
-    /// A key is destroyed, or it is not the key of this text.
+    /// A key is destroyed.
     #[error("the content was erased")]
     Erased,
+    /// A key that is there, or what it hides, was changed.
+    #[error("a key does not fit what it hides")]
+    OtherKey,
     /// A frame.
     #[error("the recorded frames: {0}")]
     Frame(#[from] DecodeError),

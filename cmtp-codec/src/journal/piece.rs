@@ -51,6 +51,16 @@ impl PieceKeys {
     pub fn cores(&self) -> &[u8] {
         &self.0[KEY..]
     }
+
+    /// Whether the content's key is there.
+    pub fn has_content(&self) -> bool {
+        self.content() != Self::DESTROYED
+    }
+
+    /// Whether the cores' key is there.
+    pub fn has_cores(&self) -> bool {
+        self.cores() != Self::DESTROYED
+    }
 }
 
 impl std::fmt::Debug for PieceKeys {
