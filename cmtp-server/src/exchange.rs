@@ -83,13 +83,12 @@ async fn answer<'n>(
     let claimed = match exchange.claim(&admission).await {
         Taken::Claimed(claimed) => Some(claimed),
         Taken::NoWrite => None,
-        Taken::Recorded(pieces) => match exchange.answer.send_recorded(&pieces).await? {
-            true => return Ok(()),
-            false => {
-                admission.refuse(erased());
-                None
-            }
-        },
+        Taken::Recorded(pieces) if exchange.answer.send_recorded(&pieces).await? => return Ok(()),
+        Taken::Recorded(_) | Taken::Erased => {
+            let answered = exchange.refuse_erased(&mut admission).await;
+            exchange.answer.report(begun.elapsed());
+            return answered;
+        }
         Taken::Refused(refusal) => {
             admission.refuse(refusal);
             None
@@ -117,6 +116,7 @@ enum Taken {
     NoWrite,
     Claimed(Claimed),
     Recorded(Vec<u64>),
+    Erased,
     Refused(Refusal),
 }
 
@@ -135,6 +135,7 @@ impl Exchange<'_, '_> {
             match self.node.writes.claim(admitted.caller, id, origin, node::now()) {
                 Claim::Fresh(claimed) => return Taken::Claimed(claimed),
                 Claim::Recorded(pieces) => return Taken::Recorded(pieces),
+                Claim::Erased => return Taken::Erased,
                 Claim::Other => {
                     let detail = "this message id belongs to another request of yours";
                     return Taken::Refused(Refusal::new(Status::ID_REUSED, detail));
@@ -386,11 +387,25 @@ impl Exchange<'_, '_> {
             self.answer.refuse_dispatched(&storage_full())?;
         } else {
             self.answer.back_to_origin();
-            admission.refuse(storage_full());
-            let (time, salt) = (self.answer.now(), entropy::salt()?);
-            self.answer.append(admission.layer(self.node, self.proved, time, salt))?;
+            self.refuse_admitted(admission, storage_full())?;
         }
         self.answer.finish_unrecorded().await
+    }
+
+    /// [ERA-5] Refused with 410 and R0 in mode `none`: the journal must not get again what was erased from it.
+    async fn refuse_erased(&mut self, admission: &mut Admission) -> Result<(), Fault> {
+        self.refuse_admitted(admission, erased())?;
+        self.answer.finish_unrecorded().await
+    }
+
+    fn refuse_admitted(
+        &mut self,
+        admission: &mut Admission,
+        refusal: Refusal,
+    ) -> Result<(), Fault> {
+        admission.refuse(refusal);
+        let (time, salt) = (self.answer.now(), entropy::salt()?);
+        self.answer.append(admission.layer(self.node, self.proved, time, salt))
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod body;
 mod clerk;
+mod erase;
 mod inspect;
 mod open;
 mod segment;
@@ -24,12 +25,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use cmtp_client::entropy::{self, NoEntropy};
-use cmtp_codec::journal::{Hidden, MessageReader, PieceError, PieceKeys};
+use cmtp_codec::journal::{Degree, Hidden, MessageReader, PieceError, PieceKeys};
 use cmtp_codec::{Digest, Entry, PublicKey, Receipt};
 use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status};
 use tokio::sync::{oneshot, watch};
 
 use crate::journal::clerk::Clerk;
+pub(crate) use crate::journal::erase::{DestroyError, FindError, Found, Named};
 pub use crate::journal::inspect::{
     JournalCheck, JournalEntry, JournalFault, JournalFaultKind, check_journal,
 };
@@ -129,6 +131,19 @@ impl Draft {
             begin: None,
             hidden: hide(&[], content, &seal)?,
         })
+    }
+}
+
+impl Draft {
+    /// A note that the message whose last entry is `erased` was erased: the entry names the message, as its own did.
+    pub(crate) fn erasure(
+        degree: Degree,
+        erased: &Entry,
+        content: &[u8],
+    ) -> Result<Self, aws_lc_rs::error::Unspecified> {
+        let Entry { opcode, message_id, seal, .. } = *erased;
+        let hidden = hide(&[], content, &seal)?;
+        Ok(Self { opcode, message_id, seal, hidden, ..Self::note(degree.entry_type(), &[])? })
     }
 }
 

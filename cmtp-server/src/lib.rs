@@ -15,6 +15,7 @@ mod answer;
 mod audit_stream;
 mod config;
 mod connection;
+mod erasure;
 mod exchange;
 mod gate;
 mod http;
@@ -42,9 +43,12 @@ mod stream;
 mod token;
 mod writes;
 
+pub use cmtp_codec::journal::Degree;
+
 pub use crate::config::{
     AuditSettings, Bus, Config, ConfigError, Destination, LogSettings, RouteConfig,
 };
+pub use crate::erasure::{EraseError, Erased, erase_closed};
 pub use crate::http::Http;
 pub use crate::journal::{
     JournalCheck, JournalEntry, JournalFault, JournalFaultKind, JournalOpenError, JournalReport,

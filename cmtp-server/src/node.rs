@@ -11,6 +11,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::audit_stream::Audit;
 use crate::config::{Config, ConfigError};
+use crate::erasure::Eraser;
 use crate::journal::{Journal, JournalConfig, JournalError, JournalOpenError, JournalReport};
 use crate::limits::Limits;
 use crate::log::{Log, LogConfig, LogError, LogService};
@@ -30,7 +31,7 @@ pub struct Node {
     pub(crate) key: Arc<NodeKey>,
     /// Signed once: a connection without a token costs no signature but TLS's.
     pub(crate) keys: KeyList,
-    pub(crate) journal: Journal,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) log: Arc<Log>,
     pub(crate) writes: Arc<Writes>,
     built_in: BuiltIn,
@@ -87,16 +88,18 @@ impl Node {
             merge_delay: config.log.merge_delay,
             metrics: metrics.journal.clone(),
         };
-        let mut rebuilt = Rebuilt::new(now());
+        let mut rebuilt = Rebuilt::new(&key, now());
         let (journal, report, unfinished) =
             Journal::open(&journal, Arc::clone(&key), |commit| rebuilt.take(commit))?;
-        let Rebuilt { state, writes, notes, .. } = rebuilt;
+        let Rebuilt { state, writes, notes, erased, .. } = rebuilt;
+        let (journal, writes) = (Arc::new(journal), Arc::new(writes));
         let folder = config.data.join(LOG).join("0");
         let log = LogConfig { folder: &folder, interval: config.log.interval };
         let signer = key.log_signer(0)?;
         let log = Arc::new(Log::open(&log, signer, journal.follow())?);
+        let eraser = Eraser::new(key.public(), Arc::clone(&journal), Arc::clone(&writes), state);
         let built_in = BuiltIn {
-            state,
+            eraser: Arc::new(eraser),
             audit: Audit::new(journal.follow()),
             log: Arc::new(LogService { log: Arc::clone(&log), journal: journal.follow() }),
         };
@@ -119,7 +122,7 @@ impl Node {
             services,
             policy: Digest::of(&[]),
             keys: key.key_list(),
-            writes: Arc::new(writes),
+            writes,
             drain: CancellationToken::new(),
             exchanges: TaskTracker::new(),
             room: Room::new(&config.limits),
@@ -131,6 +134,7 @@ impl Node {
             data: config.data.clone(),
             report,
         };
+        node.built_in.eraser.erase_again(&erased).await;
         // [JRN-6] What a crash left open is closed before requests are taken.
         for message in unfinished {
             node.close_message(&message.pieces).await.map(|_closed| ()).or_else(unless_full)?;

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
-use cmtp_client::{Existing, write_whole};
+use cmtp_client::{Existing, Identity, write_whole};
 use cmtp_codec::log::{NoteKind, NoteSigner, log_origin};
-use cmtp_codec::{KeyList, ListedKey, PublicKey, SignatureError, SigningKey};
+use cmtp_codec::{Digest, KeyList, ListedKey, PublicKey, SignatureError, SigningKey};
 use cmtp_spec::KeyUse;
 use data_encoding::HEXLOWER_PERMISSIVE;
 
@@ -58,6 +58,19 @@ impl NodeKey {
             read => read.map_err(io)?,
         };
         Self::from_seed(&parse(&text).ok_or(NodeKeyError::Malformed { path })?)
+    }
+
+    /// The node of the data directory `data` as a caller: what only the node's operator may ask is asked so.
+    ///
+    /// # Errors
+    /// [`NodeKeyError`] names the file.
+    pub fn identity(data: &Path) -> Result<Identity, NodeKeyError> {
+        let path = data.join(FILE);
+        let text = fs::read_to_string(&path)
+            .map_err(|source| NodeKeyError::Io { path: path.clone(), source })?;
+        let seed = parse(&text).ok_or(NodeKeyError::Malformed { path })?;
+        // A seed is all that can be wrong with an identity that is not kept.
+        Identity::from_seed(&seed).map_err(|_refused| SignatureError::Mismatch.into())
     }
 
     /// Who the node is.
@@ -129,10 +142,14 @@ pub enum NodeKeyError {
 }
 
 fn derive(secret: &hmac::Key, purpose: &str) -> [u8; 32] {
-    let text = format!("cmtpd/0 {purpose}");
-    let mut derived = [0; 32];
-    derived.copy_from_slice(hmac::sign(secret, text.as_bytes()).as_ref());
-    derived
+    keyed_hash(secret, format!("cmtpd/0 {purpose}").as_bytes()).0
+}
+
+/// A hash that only who has the node's key can make.
+pub(crate) fn keyed_hash(secret: &hmac::Key, text: &[u8]) -> Digest {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(hmac::sign(secret, text).as_ref());
+    Digest(hash)
 }
 
 fn parse(text: &str) -> Option<[u8; 32]> {

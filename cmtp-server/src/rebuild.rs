@@ -2,15 +2,16 @@
 
 use bytes::BytesMut;
 use cmtp_client::entropy;
-use cmtp_codec::journal::{Commit, MessageReader, Piece, PieceError, read_links};
+use cmtp_codec::journal::{Commit, Degree, Erasure, MessageReader, Piece, PieceError, read_links};
 use cmtp_codec::log::log_origin;
-use cmtp_codec::{Chain, Digest, Fqmn, Layer, Link, PublicKey, RedactedLayer};
+use cmtp_codec::{Chain, Digest, Entry, Fqmn, Layer, Link, PublicKey, RedactedLayer};
 use cmtp_spec::{EntryFlags, EntryType, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step};
 
 use crate::answer::mark_dispatched;
 use crate::config::Config;
 use crate::journal::{Draft, JournalError, ReadError, hide};
 use crate::node::{self, Node};
+use crate::node_key::NodeKey;
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::writes::{self, Writes};
@@ -20,6 +21,8 @@ pub(crate) struct Rebuilt {
     pub(crate) state: State,
     pub(crate) writes: Writes,
     pub(crate) notes: Notes,
+    /// What was noted as erased, each with its entries: a crash may have come before their keys were destroyed.
+    pub(crate) erased: Vec<(Vec<u64>, Degree)>,
     now: u64,
 }
 
@@ -32,9 +35,10 @@ pub(crate) struct Notes {
 }
 
 impl Rebuilt {
-    pub(crate) fn new(now: u64) -> Self {
-        let (state, writes) = (State::default(), Writes::default());
-        Self { state, writes, notes: Notes::default(), now }
+    pub(crate) fn new(key: &NodeKey, now: u64) -> Self {
+        let state = State::new(&key.derived("erased State"));
+        let writes = Writes::new(&key.derived("erased writes"));
+        Self { state, writes, notes: Notes::default(), erased: Vec::new(), now }
     }
 
     /// Takes the next commit of the journal.
@@ -46,9 +50,26 @@ impl Rebuilt {
                 EntryType::CONFIG => self.notes.config = Some(piece.entry.seal),
                 EntryType::INTENT => self.take_intent(index, piece),
                 EntryType::OUTCOME => self.take_outcome(index, piece),
-                _ => {}
+                other => {
+                    if let Some(degree) = Degree::of(other) {
+                        self.take_erasure(piece, degree);
+                    }
+                }
             }
         }
+    }
+
+    fn take_erasure(&mut self, piece: &Piece, degree: Degree) {
+        let Some(erasure) = read_erasure(piece) else { return };
+        if let Some(hashes) = erasure.write
+            && writes::expiry(&piece.entry.message_id) >= self.now
+        {
+            self.writes.erase(piece.entry.message_id, hashes);
+        }
+        if let Some((hash, version)) = erasure.state {
+            self.state.restore_erased(hash, version);
+        }
+        self.erased.push((erasure.pieces, degree));
     }
 
     fn take_intent(&self, index: u64, piece: &Piece) {
@@ -71,34 +92,46 @@ impl Rebuilt {
 
     /// Caller and L_0 of a write whose id may still be sent.
     fn known(&self, piece: &Piece) -> Option<(PublicKey, Digest)> {
-        if writes::expiry(&piece.entry.message_id) < self.now {
-            return None;
-        }
-        let cores = piece.hidden.cores(&piece.entry.seal)?;
-        match read_links(cores, 0).ok()?.first()? {
-            Link::Core(RedactedLayer { core, .. }) => Some((core.actor, core.hash())),
-            Link::Layer(_) => None,
-        }
+        let may_be_sent = writes::expiry(&piece.entry.message_id) >= self.now;
+        may_be_sent.then(|| caller_and_origin(piece))?
     }
 
     /// A write whose effect is the node's own State says which version it made.
     fn take_effect(&self, piece: &Piece) {
-        let is_state = piece.entry.opcode == Opcode::SW && piece.entry.status < Status::BAD_REQUEST;
-        if !is_state {
-            return;
-        }
-        let content = piece.hidden.content(&piece.entry.seal);
-        let links = content.and_then(|content| read_links(content, 0).ok()).unwrap_or_default();
-        let layers = || links.iter().filter_map(Link::layer);
-        let serve = layers().find(|layer| layer.step == Step::SERVE);
-        let version = serve.and_then(|serve| serve.number(FieldIndex::STATE_VERSION));
-        let target = layers().next().and_then(|origin| {
-            Some((origin, Fqmn::parse_target(origin.text(FieldIndex::TARGET)?).ok()?))
-        });
-        if let (Some(version), Some((origin, target))) = (version, target) {
-            self.state.restore(&target, origin, version);
+        if let Some((target, origin, version)) = state_write(piece) {
+            self.state.restore(&target, &origin, version);
         }
     }
+}
+
+/// Caller and L_0 of a message that begins with this piece.
+pub(crate) fn caller_and_origin(piece: &Piece) -> Option<(PublicKey, Digest)> {
+    let cores = piece.hidden.cores(&piece.entry.seal)?;
+    match read_links(cores, 0).ok()?.first()? {
+        Link::Core(RedactedLayer { core, .. }) => Some((core.actor, core.hash())),
+        Link::Layer(_) => None,
+    }
+}
+
+/// Target, origin and version of a write to State that is this piece.
+pub(crate) fn state_write(piece: &Piece) -> Option<(Fqmn, Layer, u64)> {
+    let Entry { entry_type, opcode, status, .. } = piece.entry;
+    if entry_type != EntryType::OUTCOME || opcode != Opcode::SW || status >= Status::BAD_REQUEST {
+        return None;
+    }
+    let links = read_links(piece.hidden.content(&piece.entry.seal)?, 0).ok()?;
+    let layers = || links.iter().filter_map(Link::layer);
+    let serve = layers().find(|layer| layer.step == Step::SERVE)?;
+    let version = serve.number(FieldIndex::STATE_VERSION)?;
+    let origin = layers().next()?;
+    let target = Fqmn::parse_target(origin.text(FieldIndex::TARGET)?).ok()?;
+    Some((target, origin.clone(), version))
+}
+
+/// What a note of an erasure says.
+pub(crate) fn read_erasure(piece: &Piece) -> Option<Erasure> {
+    let content = piece.hidden.content(&piece.entry.seal)?;
+    Erasure::from_text(std::str::from_utf8(&content).ok()?)
 }
 
 impl Node {

@@ -8,6 +8,7 @@ use cmtp_spec::{BusAuth, JournalMode, Status, limits};
 
 use crate::audit_stream::Audit;
 use crate::config::{Config, Destination, RouteConfig};
+use crate::erasure::Eraser;
 use crate::log::LogService;
 use crate::nats;
 use crate::node::NodeError;
@@ -20,7 +21,7 @@ pub(crate) struct Routes(Vec<Route>);
 
 /// The services that are parts of the node itself.
 pub(crate) struct BuiltIn {
-    pub(crate) state: State,
+    pub(crate) eraser: Arc<Eraser>,
     pub(crate) log: Arc<LogService>,
     pub(crate) audit: Audit,
 }
@@ -44,6 +45,7 @@ pub(crate) enum Handler {
     State(State),
     Log(Arc<LogService>),
     Audit(Audit),
+    Eraser(Arc<Eraser>),
     Plain(Arc<nats::Plain>),
     Layered(Arc<nats::Layered>),
 }
@@ -52,7 +54,7 @@ impl Handler {
     /// The service in the process that is called so.
     fn local(name: &str, built_in: &BuiltIn) -> Option<Self> {
         match name {
-            "state" => Some(Self::State(built_in.state.clone())),
+            "state" => Some(Self::State(built_in.eraser.state().clone())),
             "log" => Some(Self::Log(Arc::clone(&built_in.log))),
             "audit" => Some(Self::Audit(built_in.audit.clone())),
             _ => service::local(name).map(Self::Local),
@@ -70,6 +72,7 @@ impl Handler {
             Self::State(state) => state,
             Self::Log(log) => log.as_ref(),
             Self::Audit(audit) => audit,
+            Self::Eraser(eraser) => eraser.as_ref(),
             Self::Plain(plain) => plain.as_ref(),
             Self::Layered(layered) => layered.as_ref(),
         }
@@ -84,7 +87,18 @@ impl Routes {
         bus: Option<&nats::Bus>,
         services: &Services,
     ) -> Result<Self, NodeError> {
-        let mut routes = Vec::with_capacity(config.routes.len() + BUILT_IN.len());
+        let mut routes = Vec::with_capacity(config.routes.len() + BUILT_IN.len() + 1);
+        // The first, so that no route of the configuration takes it to a bus.
+        routes.push(Route {
+            pattern: Pattern::parse(ERASE)
+                .map_err(|_built_in| NodeError::no_service(ERASE, services))?,
+            serves_writes: true,
+            subject: None,
+            service: Handler::Eraser(Arc::clone(&built_in.eraser)),
+            // A large journal takes long to look through; the caller's not-after bounds it.
+            timeout: Duration::from_secs(limits::NOT_AFTER_MAX),
+            journal: JournalMode::WAL,
+        });
         for route in &config.routes {
             routes.push(Route::open(route, bus, config, built_in, services)?);
         }
@@ -162,6 +176,9 @@ impl Route {
         }
     }
 }
+
+/// What the node's operator calls to erase a message.
+pub(crate) const ERASE: &str = "0xI:erase";
 
 /// Pattern, whether it serves writes, service.
 const BUILT_IN: &[(&str, bool, &str)] = &[

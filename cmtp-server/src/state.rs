@@ -3,22 +3,26 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::hmac;
 use bytes::Bytes;
-use cmtp_codec::{Field, Fqmn, Layer};
+use cmtp_codec::{Digest, Field, Fqmn, Layer};
 use cmtp_spec::{BusAuth, FieldIndex, Status, limits};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::OwnedMutexGuard;
 
+use crate::node_key::keyed_hash;
 use crate::refusal::Refusal;
 use crate::service::{Call, Effect, Reply, Service};
 
 /// The values. A write is seen once it is durable; until then whoever else writes the same key waits.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct State(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    /// Makes the hashes by which erased writes are known.
+    secret: hmac::Key,
     values: Mutex<Values>,
     /// Keys that are being written, each with who waits for it.
     writing: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -28,6 +32,17 @@ struct Shared {
 struct Values {
     by_key: HashMap<String, Versioned>,
     bytes: u64,
+    /// By the hash of a key the newest version whose write was erased: of the write nothing else is left.
+    erased: HashMap<Digest, u64>,
+}
+
+/// What a key holds.
+enum Held {
+    /// Nothing was ever written.
+    Nothing,
+    Versioned(Versioned),
+    /// What was written last was erased; its version.
+    Erased(u64),
 }
 
 /// What a key holds; it keeps its version when its value is removed.
@@ -51,16 +66,86 @@ struct Writing {
 }
 
 impl State {
+    /// Nothing; erased writes will be known by hashes under `secret`.
+    pub(crate) fn new(secret: &[u8; 32]) -> Self {
+        Self(Arc::new(Shared {
+            secret: hmac::Key::new(hmac::HMAC_SHA256, secret),
+            values: Mutex::default(),
+            writing: Mutex::default(),
+        }))
+    }
+
+    /// What is noted of an erased write to `target`.
+    pub(crate) fn hash(&self, target: &Fqmn) -> Digest {
+        self.hash_key(&key(target))
+    }
+
+    /// Removes what a write made that is erased, unless another followed it; waits for whoever writes there just now.
+    pub(crate) async fn erase(&self, target: &Fqmn, version: u64) {
+        let writing = self.begin(key(target)).await;
+        let hash = self.hash_key(&writing.key);
+        let mut values = self.values();
+        values.erase(&writing.key, hash, version);
+    }
+
+    /// Remembers an erased write that the journal holds.
+    pub(crate) fn restore_erased(&self, hash: Digest, version: u64) {
+        let mut values = self.values();
+        let erased = values.erased.entry(hash).or_default();
+        *erased = version.max(*erased);
+    }
+
+    /// Removes what erased writes made whose content was still there when they were restored.
+    pub(crate) fn drop_erased(&self) {
+        let mut values = self.values();
+        if values.erased.is_empty() {
+            return;
+        }
+        let keys: Vec<String> = values.by_key.keys().cloned().collect();
+        for key in keys {
+            let hash = self.hash_key(&key);
+            if let Some(version) = values.erased.get(&hash).copied() {
+                values.erase(&key, hash, version);
+            }
+        }
+    }
+
+    fn hash_key(&self, key: &str) -> Digest {
+        keyed_hash(&self.0.secret, key.as_bytes())
+    }
+
+    fn held(&self, key: &str) -> Held {
+        let values = self.values();
+        let held = values.by_key.get(key).cloned();
+        let version = held.as_ref().map_or(0, |held| held.version);
+        let erased = match values.erased.is_empty() {
+            true => None,
+            false => values.erased.get(&self.hash_key(key)).copied(),
+        };
+        match (erased, held) {
+            (Some(erased), _) if erased >= version => Held::Erased(erased),
+            (_, Some(held)) => Held::Versioned(held),
+            (_, None) => Held::Nothing,
+        }
+    }
+
     /// Applies a write that the journal holds: its origin, and the version that it got.
     pub(crate) fn restore(&self, target: &Fqmn, origin: &Layer, version: u64) {
         self.values().put(key(target), Versioned { version, value: value(origin) });
     }
 
     fn read(&self, call: &Call<'_>) -> Result<Reply, Refusal> {
-        let found = self.values().by_key.get(&key(call.target)).cloned();
-        let Some(Versioned { version, value: Some(value) }) = found else {
-            let detail = format!("nothing is kept at {}", call.target.target());
-            return Err(Refusal::new(Status::NOT_FOUND, detail));
+        let (version, value) = match self.held(&key(call.target)) {
+            Held::Versioned(Versioned { version, value: Some(value) }) => (version, value),
+            // [ERA-6] A read of what an erased write made MUST be refused with 410.
+            Held::Erased(_) => {
+                let detail = format!("what was kept at {} was erased", call.target.target());
+                return Err(Refusal::new(Status::ERASED, detail));
+            }
+            _ => {
+                let detail = format!("nothing is kept at {}", call.target.target());
+                return Err(Refusal::new(Status::NOT_FOUND, detail));
+            }
         };
         let mut fields = vec![Field::number(FieldIndex::STATE_VERSION, version)];
         if let Some(content_type) = value.content_type {
@@ -71,8 +156,12 @@ impl State {
 
     async fn write(&self, call: &Call<'_>) -> Result<Reply, Refusal> {
         let writing = self.begin(key(call.target)).await;
-        let before = self.values().by_key.get(&writing.key).cloned();
-        let version = before.as_ref().map_or(0, |before| before.version);
+        let (version, is_new) = match self.held(&writing.key) {
+            Held::Nothing => (0, true),
+            Held::Versioned(before) => (before.version, before.value.is_none()),
+            // [ERA-6] Versions go on: who read the erased one does not take the next for it.
+            Held::Erased(version) => (version, true),
+        };
         if let Some(expected) = call.origin.number(FieldIndex::IF_STATE_VERSION)
             && expected != version
         {
@@ -80,7 +169,6 @@ impl State {
             return Err(Refusal::new(Status::VERSION_CONFLICT, detail));
         }
         let value = value(call.origin);
-        let is_new = before.is_none_or(|before| before.value.is_none());
         if is_new && value.is_none() {
             let detail = format!("nothing is kept at {}", call.target.target());
             return Err(Refusal::new(Status::NOT_FOUND, detail));
@@ -137,6 +225,17 @@ impl Values {
         let before = self.by_key.get(&key).map_or(0, |before| size(&key, before));
         self.bytes = self.bytes + bytes - before;
         self.by_key.insert(key, after);
+    }
+
+    fn erase(&mut self, key: &str, hash: Digest, version: u64) {
+        if self.by_key.get(key).is_some_and(|held| held.version > version) {
+            return;
+        }
+        if let Some(held) = self.by_key.remove(key) {
+            self.bytes -= size(key, &held);
+        }
+        let erased = self.erased.entry(hash).or_default();
+        *erased = version.max(*erased);
     }
 
     fn has_room_for(&self, key: &str, after: &Versioned) -> bool {

@@ -3,16 +3,23 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::hmac;
 use cmtp_codec::{Digest, PublicKey};
 use cmtp_spec::limits;
 use tokio::sync::watch;
+
+use crate::node_key::keyed_hash;
 
 /// A write is known by its caller and its message id.
 type Id = (PublicKey, [u8; 16]);
 
 /// The writes of the last id windows.
-#[derive(Debug, Default)]
-pub(crate) struct Writes(Mutex<Known>);
+#[derive(Debug)]
+pub(crate) struct Writes {
+    known: Mutex<Known>,
+    /// Makes the hashes by which erased writes are known.
+    secret: hmac::Key,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -22,6 +29,9 @@ struct Known {
     intents: HashMap<u64, Id>,
     /// By the time at which nobody may send the id any more, microseconds since 1970.
     expiries: BTreeSet<(u64, PublicKey, [u8; 16])>,
+    /// Writes that were erased: by the hash of caller and id that of these and L_0.
+    erased: HashMap<Digest, Digest>,
+    erased_expiries: BTreeSet<(u64, Digest)>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +59,8 @@ pub(crate) enum Claim {
     Running(watch::Receiver<()>),
     /// Its answer is recorded in these entries.
     Recorded(Vec<u64>),
+    /// It was erased.
+    Erased,
     /// It was dispatched, as these entries say, and has no outcome: the claim is there to record one.
     Unknown(Claimed, Vec<u64>),
     /// There is no room for another.
@@ -65,6 +77,11 @@ pub(crate) struct Claimed {
 }
 
 impl Writes {
+    /// None; erased ones will be known by hashes under `secret`.
+    pub(crate) fn new(secret: &[u8; 32]) -> Self {
+        Self { known: Mutex::default(), secret: hmac::Key::new(hmac::HMAC_SHA256, secret) }
+    }
+
     /// Claims the id of a write whose origin hashes to `origin`.
     pub(crate) fn claim(
         self: &Arc<Self>,
@@ -75,6 +92,15 @@ impl Writes {
     ) -> Claim {
         let mut known = self.known();
         known.forget_before(now);
+        // [ERA-5] A write that was erased MUST NOT be executed again.
+        if !known.erased.is_empty() {
+            let (id, bytes) = self.hashes(&caller, &message_id, &origin);
+            match known.erased.get(&id) {
+                Some(erased) if *erased == bytes => return Claim::Erased,
+                Some(_) => return Claim::Other,
+                None => {}
+            }
+        }
         let id = (caller, message_id);
         let (sender, running) = watch::channel(());
         let claimed = |dispatched| {
@@ -96,7 +122,7 @@ impl Writes {
         }
         // [IDM-4] Records are bounded per caller and in all; no record is dropped early.
         let of_caller = known.per_caller.get(&caller).copied().unwrap_or(0);
-        let is_full = known.writes.len() as u64 >= limits::WRITES_MAX;
+        let is_full = (known.writes.len() + known.erased.len()) as u64 >= limits::WRITES_MAX;
         if is_full || of_caller >= limits::CALLER_WRITES_MAX {
             return Claim::Full;
         }
@@ -139,9 +165,28 @@ impl Writes {
         }
     }
 
+    /// What is noted of a write that is erased: the hash of its caller and id, and that of these and L_0.
+    pub(crate) fn hashes(
+        &self,
+        caller: &PublicKey,
+        message_id: &[u8; 16],
+        origin: &Digest,
+    ) -> (Digest, Digest) {
+        let hash = |parts: &[&[u8]]| keyed_hash(&self.secret, &parts.concat());
+        let id = hash(&[&caller.0, message_id]);
+        (id, hash(&[&caller.0, message_id, &origin.0]))
+    }
+
+    /// From now on an erased write is known by what was noted of it.
+    pub(crate) fn erase(&self, message_id: [u8; 16], (id, bytes): (Digest, Digest)) {
+        let mut known = self.known();
+        known.erased.insert(id, bytes);
+        known.erased_expiries.insert((expiry(&message_id), id));
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
-        // Each change under the lock leaves the three tables in step before anything can fail.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        // Each change under the lock leaves the tables in step before anything can fail.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -209,6 +254,12 @@ impl Known {
     }
 
     fn forget_before(&mut self, now: u64) {
+        while let Some((expiry, id)) = self.erased_expiries.first().copied()
+            && expiry < now
+        {
+            self.erased_expiries.pop_first();
+            self.erased.remove(&id);
+        }
         while let Some(&(expiry, caller, message_id)) = self.expiries.first()
             && expiry < now
             && !self.is_running(&(caller, message_id))
@@ -249,7 +300,7 @@ mod tests {
     #[test]
     fn an_id_is_claimed_once_and_free_again_after_a_refusal() {
         // [IDM-1] [IDM-5]
-        let writes = Arc::new(Writes::default());
+        let writes = Arc::new(Writes::new(&[7; 32]));
         let claim = |origin| writes.claim(CALLER, id(10, 1), origin, 0);
         let Claim::Fresh(claimed) = claim(L0) else { panic!("a new id is free") };
         assert!(matches!(claim(L0), Claim::Running(_)));
@@ -265,7 +316,7 @@ mod tests {
     #[test]
     fn what_was_dispatched_is_never_executed_again() {
         // [IDM-2]
-        let writes = Arc::new(Writes::default());
+        let writes = Arc::new(Writes::new(&[7; 32]));
         let Claim::Fresh(mut claimed) = writes.claim(CALLER, id(10, 1), L0, 0) else {
             panic!("a new id is free")
         };
@@ -287,9 +338,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_erased_is_known_until_its_id_expires_and_executed_never() {
+        // [ERA-5]
+        let writes = Arc::new(Writes::new(&[7; 32]));
+        writes.restore(CALLER, id(10, 1), L0, vec![3]);
+        writes.erase(id(10, 1), writes.hashes(&CALLER, &id(10, 1), &L0));
+        let claim = |caller, number, origin, now| writes.claim(caller, id(10, number), origin, now);
+        assert!(matches!(claim(CALLER, 1, L0, 0), Claim::Erased));
+        assert!(matches!(claim(CALLER, 1, Digest::ZERO, 0), Claim::Other));
+        assert!(matches!(claim(CALLER, 2, L0, 0), Claim::Fresh(_)));
+        assert!(matches!(claim(PublicKey([9; 32]), 1, L0, 0), Claim::Fresh(_)));
+        assert!(matches!(claim(CALLER, 1, L0, expiry(&id(10, 1))), Claim::Erased));
+        let after = claim(CALLER, 1, L0, expiry(&id(10, 1)) + 1);
+        assert!(matches!(after, Claim::Fresh(_)), "nobody is admitted with that id any more");
+    }
+
+    #[test]
     fn a_full_table_refuses_and_drops_nothing_early() {
         // [IDM-3] [IDM-4]
-        let writes = Arc::new(Writes::default());
+        let writes = Arc::new(Writes::new(&[7; 32]));
         for number in 0..limits::CALLER_WRITES_MAX {
             let mut id = id(10, 0);
             id[8..].copy_from_slice(&number.to_be_bytes());

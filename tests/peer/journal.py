@@ -30,6 +30,7 @@ FILE_MAGIC, COMMIT_MAGIC = (bytes.fromhex(BINDING[f"{name}-magic"].removeprefix(
 HEADER, ENTRY, ALIGN = 64, 68, 8
 TYPE_NAME = {number: name for name, number in ENTRY_TYPE.items()}
 OWN_TYPES = ("opened", "keys", "config", "summary")
+ERASURES = {"redacted": 1, "forgotten": 2}           # how much of a message is erased: its content, or its cores, too
 END_TYPES = ("outcome", "exchange", "refusal")
 WRITES = {number for name, number in OPCODE.items() if name.endswith("W")}
 key_point = cache(decode_key)
@@ -176,6 +177,7 @@ class Journalled:
     opcode: int
     last_type: str = ""
     lost: bool = False
+    erased: int = 0
     assembler: Assembler = field(default_factory=lambda: Assembler("stored"))
     hashes: list[bytes] = field(default_factory=list)
 
@@ -191,6 +193,8 @@ class Audit:
         self.origin = ""
         self.time = self.entries = self.commits = self.messages = self.executed = 0
         self.open: dict[int, Journalled] = {}
+        self.seals: dict[bytes, tuple[bytes, int, int]] = {}  # by F each message that has ended: id, opcode, how much is erased
+        self.erasures: dict[bytes, int] = {}
         self.writes: set[tuple[bytes, bytes]] = set()       # caller and id of each that has an outcome, unless it had no effect
 
     def run(self) -> dict:
@@ -205,7 +209,14 @@ class Audit:
                 self._entry(commit, key, index, piece)
             self.commits += 1
             self.entries += len(commit.pieces)
-        return {"entries": self.entries, "commits": self.commits, "messages": self.messages, "open": len(self.open),
+        self.place = ""
+        pending = 0
+        for seal, (_, _, erased) in self.seals.items():
+            noted = self.erasures.get(seal, 0)
+            require(erased <= noted, "ERA-8", f"keys of the message {seal.hex()} are destroyed, and no entry says so")
+            pending += erased < noted
+        require(not any(message.erased for message in self.open.values()), "ERA-4", "a message that has not ended is erased")
+        return {"erased": sum(erased > 0 for _, _, erased in self.seals.values()), "pending": pending, "entries": self.entries, "commits": self.commits, "messages": self.messages, "open": len(self.open),
                 "executed_writes": self.executed, "torn": self.files.torn}
 
     def _learn(self) -> None:
@@ -240,14 +251,29 @@ class Audit:
         if kind in OWN_TYPES:
             require(begin == index and not cores, "entry", "the node's own, and it has cores or joins another")
             self._own(kind, entry, content)
+        elif kind in ERASURES:
+            require(begin == index and not cores, "entry", "the node's own, and it has cores or joins another")
+            self._erasure(kind, entry, content)
         else:
             require(kind in END_TYPES + ("intent", "segment"), "entry", f"chapter 17 lays out no piece for the type {kind or entry['type']}")
             message = self._joined(index, begin, kind, entry)
             self._piece(message, cores, content)
             self._agrees(message, kind, entry, key)
+            message.erased = max(message.erased, 2 if cores is None else content is None)
             if kind in END_TYPES:
-                self.messages += 1
+                self.messages += not message.lost
+                self.seals[entry["seal"]] = message.id, message.opcode, message.erased
                 self._end(self.open.pop(begin), kind, entry, key)
+
+    def _erasure(self, kind: str, entry: dict, content: bytes | None) -> None:
+        """What was erased. The entry names the message as the message's own did."""
+        require(not any((entry["status"], entry["layers"], entry["flags"])), "entry", "an erasure with a status, layers or flags")
+        require(content is not None, "entry", "the content of the node's own is destroyed")
+        require((entry["message_id"], entry["opcode"]) == self.seals.get(entry["seal"], ())[:2], "ERA-1", "it erases no message before it")
+        text = content.decode(errors="replace")
+        lines = r"pieces( [0-9]+)+\n(write [0-9a-f]{64} [0-9a-f]{64}\n)?(state [0-9a-f]{64} [0-9]+\n)?"
+        require(re.fullmatch(lines, text), "entry", "an erasure has other lines")
+        self.erasures[entry["seal"]] = max(ERASURES[kind], self.erasures.get(entry["seal"], 0))
 
     def _own(self, kind: str, entry: dict, content: bytes | None) -> None:
         """What the node says of itself; read again, it adds nothing."""

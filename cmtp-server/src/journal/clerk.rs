@@ -18,6 +18,13 @@ pub(crate) struct Batch {
     pub(crate) submissions: Vec<Submission>,
     /// Where it says what came of them.
     pub(crate) settled: UnboundedSender<Vec<Settled>>,
+    pub(crate) moving: Option<Moving>,
+}
+
+/// Somebody waits until the log that holds an entry was moved, and is no log any more.
+pub(crate) struct Moving {
+    pub(crate) entry: u64,
+    pub(crate) moved: oneshot::Sender<()>,
 }
 
 /// What became of a submission, and who waits for it.
@@ -56,7 +63,7 @@ impl Clerk {
         match desk.waiting.len() {
             1 => self.handed_in.notify_one(),
             // The writer begins with these while the others come.
-            waiting if waiting >= many => drop(desk.pass_on()),
+            waiting if waiting >= many => drop(desk.pass_on(None)),
             _ => {}
         }
         Ok(())
@@ -68,16 +75,21 @@ impl Clerk {
             self.handed_in.notified().await;
             // All that is ready in this turn of the runtime hands in before this goes on.
             tokio::task::yield_now().await;
-            if !self.desk().pass_on() {
+            if !self.desk().pass_on(None) {
                 return;
             }
         }
     }
 
+    /// Has the log moved that holds an entry; where nobody does it any more the sender is dropped.
+    pub(crate) fn have_moved(&self, moving: Moving) {
+        self.desk().pass_on(Some(moving));
+    }
+
     /// Passes on what was handed in, and takes no more.
     pub(crate) fn close(&self) {
         let mut desk = self.desk();
-        desk.pass_on();
+        desk.pass_on(None);
         desk.writer = None;
         self.handed_in.notify_one();
     }
@@ -94,11 +106,12 @@ impl Clerk {
 
 impl Desk {
     /// Passes on what waits; `false` where there is no writer any more, and who waits is told so by the drop.
-    fn pass_on(&mut self) -> bool {
+    fn pass_on(&mut self, moving: Option<Moving>) -> bool {
         let submissions = std::mem::take(&mut self.waiting);
         let Some(writer) = &self.writer else { return false };
-        let batch = Batch { submissions, settled: self.settled.clone() };
-        if !batch.submissions.is_empty() && writer.send(batch).is_err() {
+        let is_empty = submissions.is_empty() && moving.is_none();
+        let batch = Batch { submissions, settled: self.settled.clone(), moving };
+        if !is_empty && writer.send(batch).is_err() {
             self.writer = None;
         }
         self.writer.is_some()

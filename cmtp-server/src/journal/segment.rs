@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use cmtp_codec::journal::{Commit, HEADER, PieceKeys, header};
+use cmtp_codec::journal::{Commit, Degree, HEADER, PieceKeys, header};
 use cmtp_codec::{Entry, PublicKey};
 
 use crate::journal::body::read_body;
@@ -120,6 +120,32 @@ impl Segment {
         let commit =
             Commit::decode_record(body, &entries, &keys).ok_or_else(|| damaged("record"))?;
         Ok((commit, next))
+    }
+
+    /// All entries, without what belongs to them.
+    pub(crate) fn entries(&self) -> io::Result<Vec<EntryBytes>> {
+        let bytes = fs::read(wal::path(&self.folder, self.first, ENTRIES))?;
+        Ok(bytes.as_chunks().0.to_vec())
+    }
+
+    /// Overwrites the keys of these entries with zeros, and comes back when that is durable.
+    pub(crate) fn destroy(&self, entries: &[u64], degree: Degree) -> io::Result<()> {
+        let path = wal::path(&self.folder, self.first, KEYS);
+        let file = OpenOptions::new().write(true).open(path)?;
+        let zeros = match degree {
+            Degree::Redact => &[0; PieceKeys::LENGTH][PieceKeys::LENGTH / 2..],
+            Degree::Forget => &[0; PieceKeys::LENGTH][..],
+        };
+        for index in entries {
+            let place = index.checked_sub(self.first).ok_or_else(|| damaged("order"))?;
+            file.write_all_at(zeros, place.saturating_mul(PieceKeys::LENGTH as u64))?;
+        }
+        file.sync_data()
+    }
+
+    /// Index of the first entry.
+    pub(crate) const fn first(&self) -> u64 {
+        self.first
     }
 
     /// Bytes of the records file.

@@ -118,6 +118,42 @@ impl Store {
         held.into_iter().flat_map(commits)
     }
 
+    /// Shows every entry with its index; of what was moved without a look at the records.
+    pub(crate) fn each_entry(&self, mut show: impl FnMut(u64, &EntryBytes)) -> io::Result<()> {
+        let firsts: Vec<u64> = {
+            let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+            files.keys().copied().collect()
+        };
+        for first in firsts {
+            if let Some((segment, _)) = self.segment(first) {
+                (first..).zip(&segment.entries()?).for_each(|(index, entry)| show(index, entry));
+                continue;
+            }
+            for at in self.commits(first) {
+                let commit = self.read(at)?;
+                for (index, piece) in (commit.first..).zip(&commit.pieces) {
+                    show(index, &piece.entry.to_bytes());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the entry `index` was moved to, and the file's first entry; `None` while it is in a log.
+    pub(crate) fn segment(&self, index: u64) -> Option<(Segment, u64)> {
+        match self.find(index)?.0 {
+            Source::Moved(segment) => Some((segment.clone(), segment.first())),
+            Source::Log(_) => None,
+        }
+    }
+
+    /// First indexes of the commits of the file that begins with the entry `first`.
+    fn commits(&self, first: u64) -> Vec<u64> {
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        let held = files.get(&first).map(|held| held.commits.iter().map(|(first, _)| *first));
+        held.into_iter().flatten().collect()
+    }
+
     /// The commit that holds the entry `index`.
     pub(crate) fn read(&self, index: u64) -> io::Result<Commit> {
         let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no entry {index}"));

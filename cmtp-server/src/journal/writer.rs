@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
-use crate::journal::clerk::{Batch, Settled};
+use crate::journal::clerk::{Batch, Moving, Settled};
 use crate::journal::segment::{self, Segment};
 use crate::journal::store::Store;
 use crate::journal::wal::{self, LogFile, Spare, Wal};
@@ -154,7 +154,7 @@ impl Writer {
 
     /// Takes all that is waiting, up to a bound, and commits it.
     fn take(&mut self, first: Batch, incoming: &Receiver<Batch>) {
-        let (mut quick, mut durable) = (Vec::new(), Vec::new());
+        let (mut quick, mut durable, mut moving) = (Vec::new(), Vec::new(), Vec::new());
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some(batch) = next {
@@ -165,6 +165,7 @@ impl Writer {
                 pieces.map(|it| it.hidden.content.len() + it.hidden.cores.len()).sum::<usize>();
             quick.push((batch.settled.clone(), at_once));
             durable.push((batch.settled, after_sync));
+            moving.extend(batch.moving);
             let entries = quick.iter().chain(&durable).map(|(_, part)| part.len()).sum::<usize>();
             let room = entries < COMMIT_ENTRIES && bytes < COMMIT_BYTES;
             next = if room { incoming.try_recv().ok() } else { None };
@@ -172,6 +173,23 @@ impl Writer {
         // What waits for no disk goes first.
         self.commit(JournalMode::ASYNC, quick);
         self.commit(JournalMode::WAL, durable);
+        moving.into_iter().for_each(|moving| self.have_moved(moving));
+    }
+
+    /// Ends the log that holds an entry, where it is the one that is written, and has the mover tell when it is moved.
+    fn have_moved(&mut self, Moving { entry, moved }: Moving) {
+        if self.failed.borrow().is_some() {
+            return;
+        }
+        if entry >= self.log_first
+            && entry < self.committer.next
+            && let Err(error) = self.rotate(0)
+        {
+            self.refuse(error);
+            return;
+        }
+        // The mover ends after the writer only.
+        let _running = self.mover.send(Chore::Tell(moved));
     }
 
     /// Commits what several batches have of one mode, and tells each.
@@ -310,6 +328,8 @@ pub(crate) enum Chore {
     Move(u64),
     /// The next log's file is made.
     MakeSpare,
+    /// Somebody waits until all logs that were to be moved are.
+    Tell(oneshot::Sender<()>),
 }
 
 /// Moves logs that are not written to any more, and makes new ones ahead.
@@ -326,7 +346,7 @@ impl Mover {
     pub(crate) fn start(self) -> (Sender<Chore>, JoinHandle<()>) {
         let (sender, chores) = mpsc::channel();
         let thread = thread::spawn(move || {
-            let mut waiting: Vec<u64> = Vec::new();
+            let (mut waiting, mut told) = (Vec::<u64>::new(), Vec::new());
             loop {
                 let chore = if waiting.is_empty() {
                     chores.recv().map_err(|_writer_ended| RecvTimeoutError::Disconnected)
@@ -337,9 +357,16 @@ impl Mover {
                 match chore {
                     Ok(Chore::Move(first)) => waiting.push(first),
                     Ok(Chore::MakeSpare) => self.make_spare(None),
+                    Ok(Chore::Tell(moved)) => told.push(moved),
                     Err(_) => {}
                 }
                 waiting.retain(|&first| self.try_move(first).is_err());
+                if waiting.is_empty() {
+                    // Who does not wait any more looks again.
+                    for moved in told.drain(..) {
+                        let _gone: Result<(), ()> = oneshot::Sender::send(moved, ());
+                    }
+                }
                 // What is left is moved at the next start.
                 if ends {
                     return;

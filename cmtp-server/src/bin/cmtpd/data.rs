@@ -45,7 +45,8 @@ impl Data {
         Ok((journal, NodeKey::load_or_create(&folder)?))
     }
 
-    fn folder(&self) -> anyhow::Result<PathBuf> {
+    /// The directory.
+    pub(crate) fn folder(&self) -> anyhow::Result<PathBuf> {
         Ok(match (&self.data, &self.config) {
             (Some(data), _) => data.clone(),
             (None, Some(config)) => Config::from_file(config)?.data,

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use anyhow::ensure;
 use clap::{Args, Subcommand};
-use cmtp_server::{JournalEntry, check_journal};
+use cmtp_server::{Degree, JournalEntry, check_journal};
 use data_encoding::HEXLOWER;
 use serde_json::json;
 
@@ -30,7 +30,8 @@ enum Command {
     /// Check every commit, receipt and record.
     ///
     /// Exit code 1 where something does not hold; each such entry is named. `open` counts writes and
-    /// streams that have not ended yet, or that a crash cut and the next start will close.
+    /// streams that have not ended yet, or that a crash cut and the next start will close. `erased` counts
+    /// messages of which `cmtpd erase` destroyed the keys; a destroyed key that no entry tells of does not hold.
     ///
     ///   cmtpd journal check
     ///   cmtpd journal check --json | jq .entries
@@ -42,7 +43,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print a line for each entry: index, time, type, status, opcode, message id, seal.
+    /// Print a line for each entry: index, time, type, status, opcode, message id, seal, what was erased.
     ///
     ///   cmtpd journal list | tail
     ///   cmtpd journal list --json | jq 'select(.status >= 400)'
@@ -90,7 +91,8 @@ fn check(data: &Data, json: bool) -> anyhow::Result<()> {
             "{}",
             json!({
                 "entries": report.entries, "commits": report.commits, "messages": check.messages,
-                "writes": writes, "open": check.open, "torn": report.torn, "faults": faults,
+                "writes": writes, "open": check.open, "erased": check.erased,
+                "pending": check.pending, "torn": report.torn, "faults": faults,
             })
         );
     } else {
@@ -98,6 +100,15 @@ fn check(data: &Data, json: bool) -> anyhow::Result<()> {
             "{} entries in {} commits; {} messages read back, {writes} of them executed writes; {} open",
             report.entries, report.commits, check.messages, check.open
         );
+        if check.erased > 0 {
+            println!("{} messages were erased, as the journal says", check.erased);
+        }
+        if check.pending > 0 {
+            println!(
+                "{} messages are noted as erased and their keys stand; the node destroys them when it starts",
+                check.pending
+            );
+        }
         if report.torn {
             println!("the end of the log is torn; nothing in it was acknowledged");
         }
@@ -124,7 +135,8 @@ fn list(data: &Data, json: bool) -> anyhow::Result<()> {
 }
 
 fn write_entry(out: &mut impl Write, shown: &JournalEntry, json: bool) -> io::Result<()> {
-    let JournalEntry { index, entry, begin, .. } = shown;
+    let JournalEntry { index, entry, begin, erased, .. } = shown;
+    let erased = erased.map(|it: Degree| it.entry_type().name().unwrap_or_default());
     let (id, seal) = (HEXLOWER.encode(&entry.message_id), HEXLOWER.encode(&entry.seal.0));
     let entry_type = entry.entry_type.name().unwrap_or("unknown");
     let opcode = entry.opcode.name().unwrap_or("-");
@@ -133,7 +145,7 @@ fn write_entry(out: &mut impl Write, shown: &JournalEntry, json: bool) -> io::Re
             "index": index, "begin": begin, "type": entry_type, "flags": entry.flags.0,
             "status": entry.status.0, "opcode": opcode, "layers": entry.layers,
             "message_id": id, "time": entry.time, "seal": seal,
-            "executed_write": shown.is_executed_write(),
+            "executed_write": shown.is_executed_write(), "erased": erased,
         });
         return writeln!(out, "{line}");
     }
@@ -141,7 +153,11 @@ fn write_entry(out: &mut impl Write, shown: &JournalEntry, json: bool) -> io::Re
         i64::try_from(entry.time).ok().and_then(|it| jiff::Timestamp::from_microsecond(it).ok());
     let time = time.map(|time| format!("{time:.6}")).unwrap_or_default();
     let status = entry.status.0;
-    writeln!(out, "{index:>8}  {time}  {entry_type:<10} {status:>3}  {opcode:<5} {id}  {seal}")
+    let erased = erased.map(|it| format!("  {it}")).unwrap_or_default();
+    writeln!(
+        out,
+        "{index:>8}  {time}  {entry_type:<10} {status:>3}  {opcode:<5} {id}  {seal}{erased}"
+    )
 }
 
 fn export(data: &Data, index: u64) -> anyhow::Result<()> {

@@ -1,9 +1,11 @@
 //! `cmtpd`, the CMTP node.
 
+mod address_file;
 mod bench;
 mod check_config;
 mod data;
 mod demo;
+mod erase;
 mod grant;
 mod journal;
 mod manual;
@@ -52,6 +54,7 @@ enum Command {
     Did(data::Data),
     CheckConfig(check_config::CheckConfig),
     Journal(journal::Journal),
+    Erase(erase::Erase),
     Bench(bench::Bench),
     Man(manual::Manual),
     Completions(manual::Completions),
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Grant(grant) => grant.run(),
         Command::Journal(journal) => journal.run(),
+        Command::Erase(erase) => erase.run(),
         Command::CheckConfig(check) => check.run(),
         Command::Demo(demo) => demo.run(),
         Command::Bench(bench) => bench.run(),

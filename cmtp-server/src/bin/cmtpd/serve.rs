@@ -16,6 +16,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use crate::address_file;
+
 /// Start the node.
 ///
 /// Prints one line once it listens: address, DID, and how to pin it. Logs go to stderr; RUST_LOG sets how
@@ -157,6 +159,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         tracing::info!(address = %http.address()?, "/healthz and /metrics are served");
         tokio::spawn(http.run());
     }
+    let said = address_file::write(&config.data, address)?;
     // Once nothing is left that could keep it from starting.
     println!(
         "cmtpd listens on {address} as {did} (pin it: cmtp call --pin {did} cmtp://{address}/0xS:echo)"
@@ -196,6 +199,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     others.into_iter().for_each(Thread::join);
     running.abort();
     summaries.abort();
+    drop(said);
     node.summarize().await;
     node.close();
     match failed {
