@@ -4,6 +4,7 @@ mod bench;
 mod call;
 mod caller;
 mod connect;
+mod disclose;
 mod exit;
 mod header;
 mod id;
@@ -46,6 +47,7 @@ enum Command {
     Call(Box<call::Call>),
     Inspect(inspect::Inspect),
     Verify(verify::Verify),
+    Disclose(disclose::Disclose),
     Services(services::Services),
     Bench(Box<bench::Bench>),
     Man(manual::Manual),
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
     let outcome = match command {
         Command::Bench(bench) => bench.run(),
         Command::Call(call) => call.run(color),
+        Command::Disclose(disclose) => disclose.run(),
         Command::Id(id) => id.run(),
         Command::Inspect(inspect) => inspect.run(color),
         Command::Services(services) => services.run(),
