@@ -11,18 +11,25 @@ use cmtp_client::{Existing, write_whole};
 pub(crate) struct Said(PathBuf);
 
 /// Says that the node of `data` listens on `address`.
-pub(crate) fn write(data: &Path, address: SocketAddr) -> anyhow::Result<Said> {
-    let path = data.join(FILE);
-    write_whole(&path, format!("{address}\n").as_bytes(), Existing::Replace)
-        .with_context(|| path.display().to_string())?;
-    Ok(Said(path))
+pub(crate) fn write(data: &Path, address: SocketAddr) -> Said {
+    let said = Said(data.join(FILE));
+    let text = format!("{address}\n");
+    // A full disk keeps no node from starting; commands that ask it say that it can't be found.
+    if let Err(error) = write_whole(&said.0, text.as_bytes(), Existing::Replace) {
+        tracing::warn!(%error, path = %said.0.display(), "where the node listens can't be said");
+        let _none_or_an_older_one = fs::remove_file(&said.0);
+    }
+    said
 }
 
 /// Where the node that runs on `data` is reached from this machine.
 pub(crate) fn read(data: &Path) -> anyhow::Result<SocketAddr> {
     let path = data.join(FILE);
     let text = fs::read_to_string(&path).with_context(|| {
-        format!("{}: the node that uses it does not listen yet, or stops", path.display())
+        format!(
+            "{}: the node that uses this directory does not listen yet, stops, or could not say where",
+            path.display()
+        )
     })?;
     let mut address: SocketAddr = text
         .trim_end()

@@ -159,7 +159,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         tracing::info!(address = %http.address()?, "/healthz and /metrics are served");
         tokio::spawn(http.run());
     }
-    let said = address_file::write(&config.data, address)?;
+    let said = address_file::write(&config.data, address);
     // Once nothing is left that could keep it from starting.
     println!(
         "cmtpd listens on {address} as {did} (pin it: cmtp call --pin {did} cmtp://{address}/0xS:echo)"
