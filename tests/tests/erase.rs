@@ -428,3 +428,44 @@ fn nobody_is_asked_where_nobody_is() {
     let output = node.cmtpd(&["erase", "1"]);
     assert_eq!(output.status.code(), Some(2));
 }
+
+/// Runs a command on a terminal, answers the question that it asks there, and ends as it does.
+const ON_A_TERMINAL: &str = "
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[2], sys.argv[2:])
+said = b''
+while b'[y/N]' not in said:
+    said += os.read(terminal, 4096)
+os.write(terminal, sys.argv[1].encode() + b'\\n')
+try:
+    while part := os.read(terminal, 4096):
+        said += part
+except OSError:
+    pass
+print(said.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_is_asked_and_may_say_no() {
+    let node = Node::start(CONFIG);
+    let caller = Caller::new(&node);
+    let mut connection = caller.connect().await;
+    let echo = request(&connection, "0xS:echo");
+    let echoed = known(&node, &seal(&caller.insist(&mut connection, &echo).await));
+    let answer = |word: &str| {
+        let mut asked = python();
+        asked.args(["-c", ON_A_TERMINAL, word]).arg(cmtp_tests::binary("cmtpd"));
+        asked.args(["erase", "--redact", &echoed.seal, "--data"]).arg(node.data());
+        let output = asked.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, said) = answer("n");
+    assert!(code == Some(1) && said.contains("nothing was erased"), "{said}");
+    assert!(has(&export(&node, &echoed.seal).unwrap(), CANARY.as_bytes()));
+    let (code, said) = answer("y");
+    assert!(code == Some(0) && said.contains("redacted: "), "{said}");
+    is_gone(&node, &echoed, "redacted");
+}
