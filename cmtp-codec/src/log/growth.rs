@@ -59,7 +59,9 @@ impl Growth {
             return Err(GrowthError::OtherSize { known: known.size, old: self.old });
         }
         let same = known.size == checkpoint.size && known.root == checkpoint.root;
-        let from_nothing = known.size == 0 && tlog_hash(&known.root) == EMPTY_HASH;
+        let is_from_nothing = known.size == 0 && tlog_hash(&known.root) == EMPTY_HASH;
+        // A tree without leaves has one root.
+        let from_nothing = is_from_nothing && checkpoint.size > 0;
         let is_consistent = if same || from_nothing {
             self.path.is_empty()
         } else if known.size == 0 || known.size == checkpoint.size {
