@@ -41,6 +41,7 @@ pub mod service;
 mod state;
 mod stream;
 mod token;
+mod witness;
 mod writes;
 
 pub use cmtp_codec::journal::Degree;
@@ -63,3 +64,6 @@ pub use crate::rebuild::RebuildError;
 pub use crate::refusals::{Reason, Refusals};
 pub use crate::service::{Service, Services};
 pub use crate::token::{Grant, MintError, TokenError};
+pub use crate::witness::{
+    Refused as WitnessRefused, Witness, WitnessError, WitnessHttp, WitnessKey,
+};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
 use cmtp_client::{Existing, Identity, write_whole};
-use cmtp_codec::log::{NoteKind, NoteSigner, log_origin};
+use cmtp_codec::log::{NoteKind, NoteSigner, VerifierKey, log_origin};
 use cmtp_codec::{Digest, KeyList, ListedKey, PublicKey, SignatureError, SigningKey};
 use cmtp_spec::KeyUse;
 use data_encoding::HEXLOWER_PERMISSIVE;
@@ -87,6 +87,14 @@ impl NodeKey {
             not_after: KeyList::NO_END,
         };
         KeyList::sign(&self.root, KEY_LIST, USES.iter().map(listed).collect())
+    }
+
+    /// By which others verify the checkpoints of the log with this number.
+    ///
+    /// # Errors
+    /// [`NodeKeyError::Crypto`].
+    pub fn log_key(&self, number: u32) -> Result<VerifierKey, NodeKeyError> {
+        Ok(self.log_signer(number)?.public().clone())
     }
 
     /// [LOG-21] Signs the checkpoints of the log with this number, by a key that signs nothing else.

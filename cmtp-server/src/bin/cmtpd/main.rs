@@ -10,6 +10,7 @@ mod grant;
 mod journal;
 mod manual;
 mod serve;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -50,11 +51,21 @@ enum Command {
     ///
     ///   cmtp verify answer.cmtp --pin "$(cmtpd did)"
     ///   cmtpd did --config /etc/cmtpd.toml
+    ///   cmtpd did --log 0                         # `log KEY`, for a policy or a witness
     #[command(verbatim_doc_comment)]
-    Did(data::Data),
+    Did {
+        #[command(flatten)]
+        data: data::Data,
+        /// Print the policy line of the node's transparency log with this number: `log` and its verifier key.
+        ///
+        /// The first log has number 0; each that was begun with `serve --follow-log` has the next.
+        #[arg(long, value_name = "N")]
+        log: Option<u32>,
+    },
     CheckConfig(check_config::CheckConfig),
     Journal(journal::Journal),
     Erase(erase::Erase),
+    Witness(witness::Witness),
     Bench(bench::Bench),
     Man(manual::Manual),
     Completions(manual::Completions),
@@ -78,10 +89,11 @@ fn main() -> ExitCode {
         Command::Grant(grant) => grant.run(),
         Command::Journal(journal) => journal.run(),
         Command::Erase(erase) => erase.run(),
+        Command::Witness(witness) => witness.run(),
         Command::CheckConfig(check) => check.run(),
         Command::Demo(demo) => demo.run(),
         Command::Bench(bench) => bench.run(),
-        Command::Did(data) => data.key().map(|key| println!("{}", key.public())),
+        Command::Did { data, log } => did(&data, log),
         Command::Man(manual) => manual.run(Arguments::command()),
         Command::Completions(completions) => completions.run(Arguments::command()),
     };
@@ -92,6 +104,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn did(data: &data::Data, log: Option<u32>) -> anyhow::Result<()> {
+    let key = data.key()?;
+    match log {
+        None => println!("{}", key.public()),
+        Some(number) => println!("log {}", key.log_key(number)?),
+    }
+    Ok(())
 }
 
 /// An error and its causes; a cause that was said already is not said again.
