@@ -395,7 +395,13 @@ impl<'a> Answering<'a> {
         let (opcode, message_id) = (self.opcode(), self.message_id());
         let time = self.now();
         let about = (status, layers, seal);
-        unrecorded_receipt(&self.node.key, opcode, message_id, about, time)
+        unrecorded_receipt(
+            &self.node.key,
+            self.node.journal.log_number(),
+            (opcode, message_id),
+            about,
+            time,
+        )
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::{fmt, fs, io};
 
+use cmtp_codec::log::VerifierKeyError;
 use cmtp_codec::{DidError, Fqmn, FqmnError, PatternError, SubjectError};
 use cmtp_spec::{BusAuth, JournalMode, binding, limits};
 use serde::de::Error as _;
@@ -19,8 +20,8 @@ use toml::Spanned;
 
 pub use crate::config::audit::AuditSettings;
 use crate::config::audit::AuditTable;
-pub use crate::config::log::LogSettings;
 use crate::config::log::LogTable;
+pub use crate::config::log::{LogSettings, WitnessSettings};
 use crate::config::route::RouteEntry;
 pub(crate) use crate::config::route::is_passable;
 pub use crate::config::route::{Destination, RouteConfig};
@@ -63,6 +64,9 @@ pub struct Config {
     pub log: LogSettings,
     /// Where the journal's entries go, too.
     pub audit: AuditSettings,
+    /// Whether a log that the journal does not continue is followed by a new one. Never said by a file: the operator asks
+    /// for it once, by a flag, when a backup was restored.
+    pub follow_log: bool,
     /// What peers may use.
     pub limits: Limits,
     /// What names stand for.
@@ -85,6 +89,7 @@ impl Config {
             journal: JournalSettings::default(),
             log: LogSettings::default(),
             audit: AuditSettings::default(),
+            follow_log: false,
             limits: Limits::default(),
             names: BTreeMap::new(),
             routes: Vec::new(),
@@ -387,6 +392,34 @@ pub enum ConfigError {
         /// The least.
         least: u64,
     },
+    /// A witness's key that is none.
+    #[error("log.witness, key: {error}; it is the line of: cmtpd witness --vkey")]
+    WitnessKey {
+        /// What is wrong with it.
+        error: VerifierKeyError,
+    },
+    /// A witness's key that is a log's.
+    #[error(
+        "log.witness, key: that of {name} is of a log, not of a witness (type 0x04); a witness's is the line of: cmtpd witness --vkey"
+    )]
+    WitnessKind {
+        /// The key's name.
+        name: String,
+    },
+    /// Where no witness can be.
+    #[error(
+        "log.witness, url {url:?}: expected http://ADDRESS:PORT or https://HOST, and what stands before /add-checkpoint"
+    )]
+    WitnessUrl {
+        /// What stands there.
+        url: String,
+    },
+    /// More than a checkpoint has room for.
+    #[error("log.witness: {max} at most")]
+    Witnesses {
+        /// How many there may be.
+        max: usize,
+    },
     /// A route's actor.
     #[error(
         "route actor {actor:?}: {error}; an actor is the DID of a service, such as did:key:z6Mk…"
@@ -582,6 +615,12 @@ mod tests {
             ("\n[audit]\nstrem = true", 3, "strem", "`stream`"),
             ("[audit]\nstream-max-bytes = 1", 1, "audit.stream-max-bytes 1", "1048576 at least"),
             ("[audit]\nstream-max-days = 0", 1, "audit.stream-max-days 0", "1 at least"),
+            (
+                "[[log.witness]]\nkey = \"x\"\nurl = \"http://x\"",
+                1,
+                "log.witness, key",
+                "cmtpd witness --vkey",
+            ),
             ("\n[limits]\nin-flight-max = 0", 2, "limits.in-flight-max is 0", "choose 1 to"),
             ("[limits]\nin-flight-mux = 1", 2, "in-flight-mux", "`in-flight-max`"),
             ("[[route]]\nto = \"nats\"", 1, "[[route]]", "missing field `target`"),

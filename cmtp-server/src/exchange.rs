@@ -128,6 +128,10 @@ impl Exchange<'_, '_> {
             return Taken::NoWrite;
         }
         let id = self.answer.message_id();
+        if let Some(seconds) = self.node.writes_after(&id, node::now()) {
+            let detail = "the node lost a part of its journal, and serves no writes that it may have executed there";
+            return Taken::Refused(Refusal::new(Status::UNAVAILABLE, detail).after(seconds));
+        }
         let patience = tokio::time::Instant::now() + RUNNING_WAIT.min(self.answer.time_left());
         loop {
             let origin = self.answer.origin_hash();

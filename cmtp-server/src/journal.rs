@@ -26,6 +26,7 @@ use std::thread::JoinHandle;
 
 use cmtp_client::entropy::{self, NoEntropy};
 use cmtp_codec::journal::{Degree, Hidden, MessageReader, PieceError, PieceKeys};
+use cmtp_codec::log::log_origin;
 use cmtp_codec::{Digest, Entry, PublicKey, Receipt};
 use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status};
 use tokio::sync::{oneshot, watch};
@@ -50,7 +51,6 @@ pub(crate) struct Journal {
     durable: watch::Receiver<u64>,
     is_full: Arc<AtomicBool>,
     node: PublicKey,
-    log_origin: String,
     /// Held until the journal is closed, so that no other node writes to it.
     lock: Mutex<Option<File>>,
 }
@@ -113,6 +113,14 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// That the log with this number was opened.
+    pub(crate) fn opened(
+        number: u32,
+        content: &[u8],
+    ) -> Result<Self, aws_lc_rs::error::Unspecified> {
+        Ok(Self { layers: number, ..Self::note(EntryType::OPENED, content)? })
+    }
+
     /// A note of the node's own: an entry that stands for no message. F is the digest of what it says.
     pub(crate) fn note(
         entry_type: EntryType,
@@ -184,11 +192,17 @@ impl Journal {
             let offset = index.checked_sub(commit.first).and_then(|it| usize::try_from(it).ok());
             let missing = || io::Error::new(io::ErrorKind::NotFound, format!("entry {index}"));
             let offset = offset.ok_or_else(missing)?;
-            let receipt = commit.receipt(&self.log_origin, offset).ok_or_else(missing)?;
+            let origin = log_origin(&self.node, self.store.log_of(commit.first));
+            let receipt = commit.receipt(&origin, offset).ok_or_else(missing)?;
             let piece = commit.pieces.get(offset).ok_or_else(missing)?;
             message.push(piece, receipt)?;
         }
         Ok(message)
+    }
+
+    /// Number of the log that is being written.
+    pub(crate) fn log_number(&self) -> u32 {
+        self.store.log_of(u64::MAX)
     }
 
     /// What follows the journal entry by entry, in threads and tasks of its own.

@@ -47,7 +47,7 @@ mod writes;
 pub use cmtp_codec::journal::Degree;
 
 pub use crate::config::{
-    AuditSettings, Bus, Config, ConfigError, Destination, LogSettings, RouteConfig,
+    AuditSettings, Bus, Config, ConfigError, Destination, LogSettings, RouteConfig, WitnessSettings,
 };
 pub use crate::erasure::{EraseError, Erased, erase_closed};
 pub use crate::http::Http;

@@ -4,9 +4,11 @@
 //! It follows the journal and never goes before it: only what is durable there becomes a leaf. What it signs once it never
 //! contradicts.
 
+mod cosigners;
 mod edge;
 mod folder;
 mod keeper;
+mod past;
 mod service;
 
 use std::io;
@@ -14,7 +16,7 @@ use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cmtp_codec::Digest;
 use cmtp_codec::log::{CheckpointError, Growth, LogProof, NoteSigner, SignedCheckpoint};
@@ -23,9 +25,11 @@ use tlog_tiles::tlog::{self, EMPTY_HASH, prove_record, prove_tree};
 use tokio::sync::watch;
 
 use crate::journal::Follower;
+pub(crate) use crate::log::cosigners::Cosigners;
 pub(crate) use crate::log::folder::CHECKPOINT;
 use crate::log::folder::Folder;
 use crate::log::keeper::{Keeper, Recent, lock, restore};
+pub(crate) use crate::log::past::Past;
 pub(crate) use crate::log::service::LogService;
 
 /// The log of a node: what is asked of it while its thread lets it grow.
@@ -47,10 +51,14 @@ pub(crate) struct Checkpointed {
 
 /// How a log is kept.
 pub(crate) struct LogConfig<'a> {
+    /// Its number.
+    pub(crate) number: u32,
     /// The folder of this log, `DATA/log/NUMBER`.
     pub(crate) folder: &'a Path,
     /// Time between two checkpoints, at least.
     pub(crate) interval: Duration,
+    /// What the journal has to continue.
+    pub(crate) past: &'a Past,
 }
 
 impl Log {
@@ -62,6 +70,7 @@ impl Log {
         config: &LogConfig<'_>,
         signer: NoteSigner,
         journal: Follower,
+        cosigners: Cosigners,
     ) -> Result<Self, LogError> {
         let folder = Folder::new(config.folder);
         let last = match folder.checkpoint()? {
@@ -69,12 +78,15 @@ impl Log {
             None => Checkpointed { size: 0, root: EMPTY_HASH, note: "".into() },
         };
         let edge = restore(&folder, &journal, &last)?;
+        config.past.check(config.number, &journal, &folder, (&last, &edge))?;
         let (publishing, published) = watch::channel(last.clone());
         let recent = Arc::new(Mutex::new(Recent::default()));
         let keeper = Keeper {
             folder: folder.clone(),
             journal,
             signer,
+            cosigners,
+            asked: Instant::now(),
             interval: config.interval,
             edge,
             last,
@@ -152,6 +164,20 @@ fn digests(proof: Result<Vec<tlog::Hash>, tlog::Error>) -> Result<Vec<Digest>, L
     Ok(proof.into_iter().map(|hash| Digest(hash.0)).collect())
 }
 
+impl LogError {
+    /// Whether the journal is not the one that was signed, which a new log can say for everybody to see.
+    pub(crate) const fn is_of_the_past(&self) -> bool {
+        matches!(
+            self,
+            Self::Smaller { .. }
+                | Self::Other { .. }
+                | Self::Newer { .. }
+                | Self::WitnessAhead { .. }
+                | Self::WitnessOther { .. }
+        )
+    }
+}
+
 /// Why the log can't be opened, or does not grow.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -177,10 +203,48 @@ pub enum LogError {
     },
     /// The journal is another one.
     #[error(
-        "transparency log: the journal's first {size} entries are not those that were signed; restore the data directory from a backup"
+        "transparency log: the journal's first {size} entries are not those that were signed; restore the data directory from a \
+         newer backup, or start once with --follow-log to begin a new log that says so"
     )]
     Other {
         /// Leaves that were signed.
+        size: u64,
+    },
+    /// The log was followed by another, of which the journal knows nothing.
+    #[error(
+        "transparency log: {who} has a checkpoint of log {number}, and the journal is still at log {current}: it was restored from \
+         a backup; start once with --follow-log to begin a new log that says so, or restore a newer data directory"
+    )]
+    Newer {
+        /// Who knows.
+        who: String,
+        /// The log's number.
+        number: u32,
+        /// That of the journal.
+        current: u32,
+    },
+    /// A witness knows more than the journal.
+    #[error(
+        "transparency log: witness {witness} cosigned {size} entries and the journal has {entries}: it was restored from a backup; \
+         start once with --follow-log to begin a new log that says so, or restore a newer data directory"
+    )]
+    WitnessAhead {
+        /// The name of its key.
+        witness: String,
+        /// Leaves that it cosigned.
+        size: u64,
+        /// Entries of the journal.
+        entries: u64,
+    },
+    /// A witness knows another tree.
+    #[error(
+        "transparency log: witness {witness} cosigned {size} entries that are not the journal's first {size}: another copy of this \
+         node went on; stop that one, and start this one once with --follow-log to begin a new log, or restore its data directory"
+    )]
+    WitnessOther {
+        /// The name of its key.
+        witness: String,
+        /// Leaves that it cosigned.
         size: u64,
     },
     /// The new tree does not continue the old one.

@@ -5,16 +5,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cmtp_codec::{Digest, KeyList, PublicKey};
-use cmtp_spec::JournalMode;
+use cmtp_spec::{JournalMode, limits};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::audit_stream::Audit;
 use crate::config::{Config, ConfigError};
 use crate::erasure::Eraser;
-use crate::journal::{Journal, JournalConfig, JournalError, JournalOpenError, JournalReport};
+use crate::journal::{
+    Draft, Journal, JournalConfig, JournalError, JournalOpenError, JournalReport,
+};
 use crate::limits::Limits;
-use crate::log::{Log, LogConfig, LogError, LogService};
+use crate::log::{Cosigners, Log, LogConfig, LogError, LogService, Past};
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::nats::{AuditStream, Bus, ConnectError, SubscribeError};
@@ -24,7 +26,7 @@ use crate::refusals::Refusals;
 use crate::room::Room;
 use crate::routes::{BuiltIn, Routes};
 use crate::service::Services;
-use crate::writes::Writes;
+use crate::writes::{self, Writes};
 
 /// What a node is and knows: key, journal, names, routes. All connections share it.
 pub struct Node {
@@ -52,6 +54,9 @@ pub struct Node {
     pub(crate) policy: Digest,
     data: PathBuf,
     report: JournalReport,
+    /// Where a log was followed: until then writes may come that were executed and are not known any more. Microseconds since
+    /// 1970.
+    no_writes_until: Option<u64>,
 }
 
 /// What a reload replaces. A request keeps what was in force when it came.
@@ -93,10 +98,8 @@ impl Node {
             Journal::open(&journal, Arc::clone(&key), |commit| rebuilt.take(commit))?;
         let Rebuilt { state, writes, notes, erased, .. } = rebuilt;
         let (journal, writes) = (Arc::new(journal), Arc::new(writes));
-        let folder = config.data.join(LOG).join("0");
-        let log = LogConfig { folder: &folder, interval: config.log.interval };
-        let signer = key.log_signer(0)?;
-        let log = Arc::new(Log::open(&log, signer, journal.follow())?);
+        let (log, followed) = open_log(config, &key, &journal).await?;
+        let log = Arc::new(log);
         let eraser = Eraser::new(key.public(), Arc::clone(&journal), Arc::clone(&writes), state);
         let built_in = BuiltIn {
             eraser: Arc::new(eraser),
@@ -133,6 +136,7 @@ impl Node {
             key,
             data: config.data.clone(),
             report,
+            no_writes_until: followed.or(notes.followed).map(writes_begin),
         };
         node.built_in.eraser.erase_again(&erased).await;
         // [JRN-6] What a crash left open is closed before requests are taken.
@@ -172,6 +176,14 @@ impl Node {
     /// What is in force now.
     pub(crate) fn live(&self) -> Arc<Live> {
         Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// [LOG-19] Seconds until writes are served, where one with this id may have been executed in what was lost.
+    pub(crate) fn writes_after(&self, message_id: &[u8; 16], now: u64) -> Option<u64> {
+        let until = self.no_writes_until?;
+        // An id may be ahead of the clock by a window, too.
+        let waits = now < until || writes::id_time(message_id) <= until;
+        waits.then(|| until.saturating_sub(now).div_ceil(1_000_000).max(1))
     }
 
     /// What was refused before a token was accepted.
@@ -251,6 +263,42 @@ impl Node {
     pub(crate) async fn draining(&self) {
         self.drain.cancelled().await;
     }
+}
+
+/// Opens the log that the journal is of. Where it does not continue what is known of it, and the operator says so, a new one
+/// is begun, and the time of that given back.
+async fn open_log(
+    config: &Config,
+    key: &NodeKey,
+    journal: &Journal,
+) -> Result<(Log, Option<u64>), NodeError> {
+    let number = journal.log_number();
+    let root = config.data.join(LOG);
+    let mut cosigners = Cosigners::new(&config.log.witnesses);
+    let past = Past::gather(&root, key, number, &mut cosigners)?;
+    let open = |number: u32, past: &Past, cosigners: Cosigners| {
+        let folder = root.join(number.to_string());
+        let interval = config.log.interval;
+        let log = LogConfig { number, folder: &folder, interval, past };
+        Ok::<_, NodeError>(Log::open(&log, key.log_signer(number)?, journal.follow(), cosigners)?)
+    };
+    let error = match open(number, &past, cosigners) {
+        Err(NodeError::Log(error)) if config.follow_log && error.is_of_the_past() => error,
+        opened => return opened.map(|log| (log, None)),
+    };
+    let Some((last, checkpoint)) = past.newest() else { return Err(error.into()) };
+    // [LOG-19] It begins with an entry that cites the newest checkpoint that anybody is known to have.
+    let (number, text) = (last.saturating_add(1), checkpoint.text());
+    tracing::warn!(%error, number, "a new log is begun; no writes are served for one id window");
+    let opened = Draft::opened(number, text.as_bytes()).map_err(RebuildError::from)?;
+    journal.record(opened).await.map_err(RebuildError::from)?;
+    let log = open(number, &Past::default(), Cosigners::new(&config.log.witnesses))?;
+    Ok((log, Some(now())))
+}
+
+/// [LOG-19] When an id that was used in what was lost can't be sent any more.
+const fn writes_begin(followed: u64) -> u64 {
+    followed.saturating_add(limits::ID_WINDOW * 1_000_000)
 }
 
 impl Live {

@@ -30,6 +30,8 @@ pub(crate) struct Rebuilt {
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     pub(crate) opened: bool,
+    /// When a log was opened that follows another, microseconds since 1970.
+    pub(crate) followed: Option<u64>,
     pub(crate) keys: Option<Digest>,
     pub(crate) config: Option<Digest>,
 }
@@ -45,7 +47,10 @@ impl Rebuilt {
     pub(crate) fn take(&mut self, commit: &Commit) {
         for (index, piece) in (commit.first..).zip(&commit.pieces) {
             match piece.entry.entry_type {
-                EntryType::OPENED => self.notes.opened = true,
+                EntryType::OPENED => {
+                    self.notes.opened = true;
+                    self.notes.followed = (piece.entry.layers > 0).then_some(piece.entry.time);
+                }
                 EntryType::KEYS => self.notes.keys = Some(piece.entry.seal),
                 EntryType::CONFIG => self.notes.config = Some(piece.entry.seal),
                 EntryType::INTENT => self.take_intent(index, piece),
@@ -206,8 +211,7 @@ impl Node {
     ) -> Result<(), RebuildError> {
         if !notes.opened {
             let origin = log_origin(&self.key.public(), 0);
-            let note = Draft::note(EntryType::OPENED, origin.as_bytes())?;
-            self.journal.record(note).await?;
+            self.journal.record(Draft::opened(0, origin.as_bytes())?).await?;
         }
         let keys = self.keys.to_bytes();
         if notes.keys != Some(Digest::of(&keys)) {

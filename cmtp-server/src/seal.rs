@@ -9,14 +9,14 @@ use crate::node_key::NodeKey;
 /// R0 in mode `none` for a refusal that the journal could not take: a signature and no more.
 pub(crate) fn unrecorded_receipt(
     key: &NodeKey,
-    opcode: Opcode,
-    message_id: [u8; 16],
+    log: u32,
+    (opcode, message_id): (Opcode, [u8; 16]),
     (status, layers, seal): (Status, u32, Digest),
     now: u64,
 ) -> Receipt {
     let mut receipt = Receipt {
         statement: Statement {
-            log_origin: log_origin(&key.public(), 0),
+            log_origin: log_origin(&key.public(), log),
             // [RCP-3] In mode `none` the first index MUST be 2^64 − 1, which is none.
             first_index: None,
             count: 1,

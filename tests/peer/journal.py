@@ -203,6 +203,7 @@ class Audit:
             self.place = ""
             require(commit.mode in (MODE["async"], MODE["wal"]), "commit", f"journalled in mode {commit.mode}")
             require(commit.time >= self.time, "JRN-8", "entry times go back")
+            self._opened_by(commit)
             self.time, key = commit.time, self._sealing_key(commit)
             for index, piece in enumerate(commit.pieces, commit.first):
                 self.place = f" entry {index}"
@@ -218,6 +219,14 @@ class Audit:
         require(not any(message.erased for message in self.open.values()), "ERA-4", "a message that has not ended is erased")
         return {"erased": sum(erased > 0 for _, _, erased in self.seals.values()), "pending": pending, "entries": self.entries, "commits": self.commits, "messages": self.messages, "open": len(self.open),
                 "executed_writes": self.executed, "torn": self.files.torn}
+
+    def _opened_by(self, commit: Commit) -> None:
+        """The log of a commit is the one that it opens, and else that of the commit before."""
+        for entry in map(read_entry, (piece.entry for piece in commit.pieces)):
+            if TYPE_NAME.get(entry["type"]) == "opened" and entry["layers"]:
+                number = int(self.origin.rsplit("/", 1)[1])
+                require(entry["layers"] > number, "entry", "a log that does not follow the one before")
+                self.origin = self.origin.rsplit("/", 1)[0] + f"/{entry['layers']}"
 
     def _learn(self) -> None:
         """The log's origin and the first key list: the commits that hold them can't be checked without."""
@@ -277,11 +286,17 @@ class Audit:
 
     def _own(self, kind: str, entry: dict, content: bytes | None) -> None:
         """What the node says of itself; read again, it adds nothing."""
-        require(not any((entry["opcode"], entry["status"], entry["layers"], *entry["message_id"])), "entry", "no message, and not all zero")
+        number = entry["layers"] if kind == "opened" else 0
+        require(not any((entry["opcode"], entry["status"], entry["layers"] - number, *entry["message_id"])), "entry", "no message, and not all zero")
         require(content is not None, "entry", "the content of the node's own is destroyed")
         require(H(content) == entry["seal"], "entry", f"F is not the digest of the {kind}")
         text = content.decode(errors="replace")
-        if kind == "opened":
+        if kind == "opened" and number:
+            # The checkpoint that it cites is of a log before it.
+            origin, size, root = text.removesuffix("\n").split("\n")
+            prefix, before = origin.rsplit("/", 1)
+            require(prefix == self.origin.rsplit("/", 1)[0] and int(before) == number - 1, "LOG-19", "cites another log than the one before")
+        elif kind == "opened":
             require(self.origin in ("", text), "entry", "a log of another origin")
             self.origin = text
         elif kind == "keys":

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes};
-use cmtp_spec::{JournalMode, binding};
+use cmtp_spec::{EntryType, JournalMode, binding};
 
 use crate::hash::Digest;
 use crate::journal::piece::{Hidden, Piece, PieceKeys};
@@ -46,6 +46,12 @@ impl Commit {
             merge_delay: u32::from(self.merge_delay),
         };
         (statement, tree)
+    }
+
+    /// Number of the log that was opened with this commit, if one was: the commit and those behind it are of that log.
+    pub fn opened_log(&self) -> Option<u32> {
+        let opened = |piece: &&Piece| piece.entry.entry_type == EntryType::OPENED;
+        self.pieces.iter().rev().find(opened).map(|piece| piece.entry.layers)
     }
 
     /// Signs the statement, and gives each piece its R0.

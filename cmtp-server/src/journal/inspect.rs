@@ -93,9 +93,10 @@ pub fn check_journal(
     let mut check = JournalCheck::default();
     let mut seen = Seen::default();
     let mut walk = Walk::new(folder, node);
-    let log_origin = log_origin(node, 0);
+    let mut log = 0;
     check.report = walk.all(|commit| {
-        check.commit(commit, node, &log_origin, &mut seen, &mut show);
+        log = commit.opened_log().unwrap_or(log);
+        check.commit(commit, node, &log_origin(node, log), &mut seen, &mut show);
     })?;
     check.open = seen.unfinished.len() as u64;
     let left = check.erasures(seen);

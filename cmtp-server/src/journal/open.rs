@@ -162,11 +162,12 @@ impl Journal {
         remove_unfinished(folder)?;
         let mut walk = Walk::new(folder, &node);
         let mut last_time = 0;
+        let store = Arc::new(Store::default());
         let mut show = |commit: &Commit| {
             last_time = commit.time;
+            store.log_opened(commit);
             show(commit);
         };
-        let store = Arc::new(Store::default());
         let mut logs = Vec::new();
         for (first, place) in files(folder)? {
             let path = wal::path(folder, first, WAL);
@@ -217,7 +218,7 @@ impl Journal {
             wal: Wal::new(file, end, size),
             next: walk.next,
             last_time,
-            log_origin: log_origin(&node, 0),
+            log_origin: log_origin(&node, store.log_of(u64::MAX)),
             merge_delay: config.merge_delay,
             key,
         };
@@ -256,7 +257,6 @@ impl Journal {
             durable: is_durable,
             is_full,
             node,
-            log_origin: log_origin(&node, 0),
             lock: Mutex::new(Some(lock)),
         };
         Ok((journal, report, walk.into_open()))

@@ -16,6 +16,8 @@ use crate::journal::segment::Segment;
 pub(crate) struct Store {
     files: RwLock<BTreeMap<u64, Held>>,
     recent: Mutex<Recent>,
+    /// By the index of the first entry of the commit that opened it: the number of a log.
+    logs: RwLock<BTreeMap<u64, u32>>,
 }
 
 /// The newest entries, for who follows the journal: to read them from its files would mean to read the records, too.
@@ -70,6 +72,7 @@ impl Store {
 
     /// A commit was written to the log that is being written.
     pub(crate) fn committed(&self, commit: &Commit, at: u64) {
+        self.log_opened(commit);
         if let Some(mut last) = self.write().last_entry() {
             last.get_mut().commits.push((commit.first, at));
         }
@@ -80,6 +83,20 @@ impl Store {
     pub(crate) fn written(&self) -> u64 {
         let recent = self.recent();
         recent.first + recent.entries.len() as u64
+    }
+
+    /// Takes note of the log that a commit opens, if it does.
+    pub(crate) fn log_opened(&self, commit: &Commit) {
+        if let Some(number) = commit.opened_log() {
+            let mut logs = self.logs.write().unwrap_or_else(PoisonError::into_inner);
+            logs.insert(commit.first, number);
+        }
+    }
+
+    /// The number of the log of which the commit is that begins with the entry `first`.
+    pub(crate) fn log_of(&self, first: u64) -> u32 {
+        let logs = self.logs.read().unwrap_or_else(PoisonError::into_inner);
+        logs.range(..=first).next_back().map_or(0, |(_, &number)| number)
     }
 
     /// Entries from `from` on, at least one and about `max` at most; none where there is none yet.

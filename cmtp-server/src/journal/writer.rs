@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use cmtp_codec::journal::{ALIGN, Commit, HEADER, Hidden, PREFIX, Piece};
+use cmtp_codec::log::log_origin;
 use cmtp_codec::{Entry, PublicKey, Receipt, Signature};
 use cmtp_spec::{EntryFlags, JournalMode};
 use rustix::io::Errno;
@@ -75,8 +76,15 @@ impl<F: LogFile> Committer<F> {
             signature: Signature([0; 64]),
             pieces: (first..).zip(drafts).map(piece).collect(),
         };
-        let receipts = commit.sign(&self.log_origin, self.key.layer_key());
+        let opened = self.opened_origin(&commit);
+        let origin = opened.as_ref().unwrap_or(&self.log_origin);
+        let receipts = commit.sign(origin, self.key.layer_key());
         (commit, receipts)
+    }
+
+    /// [LOG-19] The R0s of a commit that opens a log are of that log, whatever an older one has at their indices.
+    fn opened_origin(&self, commit: &Commit) -> Option<String> {
+        commit.opened_log().map(|number| log_origin(&self.key.public(), number))
     }
 
     /// Writes a prepared commit, and in mode `wal` makes it durable.
@@ -86,6 +94,9 @@ impl<F: LogFile> Committer<F> {
     pub(crate) fn commit(&mut self, commit: &mut Commit) -> Result<u64, CommitError> {
         let (at, _) = self.wal.append(commit).map_err(CommitError::Write)?;
         self.next += commit.pieces.len() as u64;
+        if let Some(opened) = self.opened_origin(commit) {
+            self.log_origin = opened;
+        }
         // [JRN-1] Not sent before its entry, and the layers under it, are durable.
         if commit.mode == JournalMode::WAL {
             self.wal.sync().map_err(CommitError::Sync)?;

@@ -6,22 +6,26 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use cmtp_codec::log::{Checkpoint, NoteSigner};
+use cmtp_codec::log::{Checkpoint, NoteSigner, SignedCheckpoint};
 use cmtp_codec::{Digest, Entry};
 use tlog_tiles::tlog::{self, check_tree, prove_tree};
 use tlog_tiles::{Tile, TileHashReader};
 use tokio::sync::watch;
 
 use crate::journal::{EntryBytes, Follower};
+use crate::log::cosigners::Cosigners;
 use crate::log::edge::{Edge, FULL, HEIGHT, TileFile};
 use crate::log::folder::Folder;
-use crate::log::{Checkpointed, LogError};
+use crate::log::{Checkpointed, LogError, digests};
 
 /// The thread, and what it has.
 pub(crate) struct Keeper {
     pub(crate) folder: Folder,
     pub(crate) journal: Follower,
     pub(crate) signer: NoteSigner,
+    pub(crate) cosigners: Cosigners,
+    /// When the witnesses were asked last.
+    pub(crate) asked: Instant,
     pub(crate) interval: Duration,
     pub(crate) edge: Edge,
     pub(crate) last: Checkpointed,
@@ -91,7 +95,7 @@ impl Keeper {
             self.edge = restore(&self.folder, &self.journal, &self.last)?;
         }
         if durable == self.edge.size() {
-            return Ok(());
+            return self.ask_again();
         }
         let mut full = Vec::new();
         while self.edge.size() < durable {
@@ -112,9 +116,47 @@ impl Keeper {
         let (size, root) = next;
         let origin = self.signer.public().name().to_owned();
         let checkpoint = Checkpoint { origin, size, root: Digest(root.0) }.sign(&self.signer);
+        // [LOG-20] Before anybody else sees it: after a crash no other tree of this size is signed.
         self.folder.write_checkpoint(checkpoint.note())?;
         self.last = Checkpointed { size, root, note: checkpoint.note().into() };
+        let cosigned = self.cosign(&checkpoint);
         self.published.send_replace(self.last.clone());
+        cosigned
+    }
+
+    /// Adds what witnesses say to the tree that was signed last; who does not answer in time is left out.
+    fn cosign(&mut self, checkpoint: &SignedCheckpoint) -> Result<(), LogError> {
+        let (size, root) = (self.last.size, self.last.root);
+        let folder = &self.folder;
+        let prove = |before| {
+            if before == 0 || before == size {
+                return Ok(Vec::new());
+            }
+            digests(prove_tree(size, before, &TileHashReader::new(size, root, folder)))
+        };
+        let lines = self.cosigners.ask(checkpoint, &prove);
+        self.asked = Instant::now();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let cosigned = checkpoint.with_signatures(&lines)?;
+        self.folder.write_checkpoint(cosigned.note())?;
+        self.last.note = cosigned.note().into();
+        Ok(())
+    }
+
+    /// Asks those witnesses for the last tree that did not answer when it was signed.
+    fn ask_again(&mut self) -> Result<(), LogError> {
+        let is_due = self.last.size > 0 && self.asked.elapsed() >= ASK_AGAIN;
+        if !is_due || !self.cosigners.lacks(self.last.size) {
+            return Ok(());
+        }
+        let checkpoint = SignedCheckpoint::parse(&self.last.note)?;
+        let before = self.last.note.clone();
+        self.cosign(&checkpoint)?;
+        if before != self.last.note {
+            self.published.send_replace(self.last.clone());
+        }
         Ok(())
     }
 
@@ -205,6 +247,8 @@ pub(crate) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Entries that are read at a time.
-const READ: usize = 1 << 14;
+pub(crate) const READ: usize = 1 << 14;
+/// A witness that was down is back under the checkpoint of a quiet log by then.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// Seals that are found without their index: of more than a second at full load.
 const RECENT: usize = 1 << 16;

@@ -29,8 +29,9 @@ fn journal(folder: &Path) -> Journal {
 
 fn open(folder: &Path, journal: &Journal) -> Result<Log, LogError> {
     let interval = Duration::from_millis(10);
-    let config = LogConfig { folder: &folder.join("log"), interval };
-    Log::open(&config, key().log_signer(0).unwrap(), journal.follow())
+    let past = Past::default();
+    let config = LogConfig { number: 0, folder: &folder.join("log"), interval, past: &past };
+    Log::open(&config, key().log_signer(0).unwrap(), journal.follow(), Cosigners::default())
 }
 
 async fn record(journal: &Journal, count: u32, mode: JournalMode) {

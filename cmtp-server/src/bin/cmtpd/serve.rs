@@ -59,6 +59,12 @@ pub(crate) struct Serve {
     /// TCP address of /healthz and /metrics, such as 127.0.0.1:9433 [default: not served]
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
+    /// Begin a new transparency log where the journal does not continue the last one, as after a backup was restored.
+    ///
+    /// The new log cites the newest checkpoint that is known of the old one, for every auditor to see, and no writes are
+    /// served for an hour: what was done since the backup is not known any more. Does nothing where nothing was lost.
+    #[arg(long)]
+    follow_log: bool,
     /// How the log is written.
     #[arg(long, value_enum, default_value_t = Log::Text)]
     log: Log,
@@ -103,6 +109,7 @@ impl Serve {
             config.bus = bus.parse::<Bus>().context("--bus")?;
         }
         config.insecure_bus = self.insecure_bus;
+        config.follow_log = self.follow_log;
         Ok(config)
     }
 }
@@ -293,6 +300,14 @@ The configuration file (TOML) may hold any of these; flags win over it:
 
   [limits]                               # each may be set lower than chapter 15 of the specification
   in-flight-max = 1000
+
+  [log]
+  interval-ms = 1000                     # between two checkpoints
+  merge-delay = 60                       # seconds within which an entry is under one, as receipts promise
+
+  [[log.witness]]                        # asked to cosign each checkpoint; see: cmtpd witness --help
+  key = \"cmtp-witness/z6Mk…\"           # the line of: cmtpd witness --vkey
+  url = \"http://127.0.0.1:7380\"
 
   [names]
   \"helloworld.mcom\" = \"0xS:0x001:hello_world\"
