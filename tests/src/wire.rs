@@ -15,7 +15,7 @@ use cmtp_spec::{
 };
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream, TransportConfig};
+use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
 use serde_json::{Value, json};
 
 use crate::Node;
@@ -169,6 +169,12 @@ impl Wire {
         let _stopped = send.write_all(bytes).await;
         let _stopped = send.finish();
         self.read_answer(recv, origin).await
+    }
+
+    /// Ends the connection, and waits until the node was told.
+    pub async fn close(self) {
+        self.connection.close(VarInt::from_u32(0), &[]);
+        self.endpoint.wait_idle().await;
     }
 
     /// Opens a request stream.

@@ -68,12 +68,16 @@ impl Past {
         (last, edge): (&Checkpointed, &Edge),
     ) -> Result<(), LogError> {
         let entries = journal.durable();
+        let newest = self.0.iter().max_by_key(|known| known.number);
+        if let Some(Known { number: newer, witness, .. }) = newest.filter(|it| it.number > number) {
+            let who = match witness {
+                Some(witness) => format!("witness {witness}"),
+                None => "this data directory".to_owned(),
+            };
+            return Err(LogError::Newer { who, number: *newer, current: number });
+        }
         for Known { number: of, checkpoint, witness } in &self.0 {
             let size = checkpoint.size;
-            let who = || witness.clone().unwrap_or_else(|| "this data directory".to_owned());
-            if *of > number {
-                return Err(LogError::Newer { who: who(), number: *of, current: number });
-            }
             // What stands on the disk was compared when the tree was read.
             let (true, Some(witness)) = (*of == number, witness) else { continue };
             if size > entries {
