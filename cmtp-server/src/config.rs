@@ -594,7 +594,33 @@ const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use cmtp_codec::log::{NoteKind, VerifierKey};
+
     use super::*;
+
+    #[test]
+    fn a_witness_has_a_key_of_its_kind_and_a_url() {
+        let key = cmtp_codec::SigningKey::from_seed(&[7; 32]).unwrap().public();
+        let table = |kind, url: &str| {
+            let key = VerifierKey::new("w", kind, key).unwrap();
+            format!("[log]\nmerge-delay = 9\n[[log.witness]]\nkey = \"{key}\"\nurl = \"{url}\"\n")
+        };
+        let good = table(NoteKind::Cosignature, "http://127.0.0.1:7380/w/");
+        let config = Config::from_toml(&good).unwrap();
+        assert_eq!(config.log.witnesses[0].url, "http://127.0.0.1:7380/w");
+        let again = Config::from_toml(&config.to_toml()).unwrap();
+        assert_eq!(again.log, config.log);
+        for (bad, says) in [
+            (table(NoteKind::Ed25519, "http://x"), "that of w is of a log"),
+            (table(NoteKind::Cosignature, "x:1"), "expected http://ADDRESS:PORT"),
+            (table(NoteKind::Cosignature, "http:///x"), "expected http://ADDRESS:PORT"),
+            ("[[log.witness]]\nkey = \"w\"".to_owned(), "missing field `url`"),
+            (good.clone() + &good["[log]\nmerge-delay = 9\n".len()..].repeat(16), "16 at most"),
+        ] {
+            let error = Config::from_toml(&bad).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
 
     #[test]
     fn a_bad_configuration_names_line_culprit_and_cure() {

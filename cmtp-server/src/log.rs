@@ -31,6 +31,7 @@ use crate::log::folder::Folder;
 use crate::log::keeper::{Keeper, Recent, lock, restore};
 pub(crate) use crate::log::past::Past;
 pub(crate) use crate::log::service::LogService;
+use crate::node_key::NodeKeyError;
 
 /// The log of a node: what is asked of it while its thread lets it grow.
 pub(crate) struct Log {
@@ -190,6 +191,9 @@ pub enum LogError {
         "transparency log: the last checkpoint is not one that this node signed: {0}; restore log/ from a backup"
     )]
     Checkpoint(#[from] CheckpointError),
+    /// The log's key.
+    #[error(transparent)]
+    Key(#[from] NodeKeyError),
     /// The journal is older than the log.
     #[error(
         "transparency log: {size} entries were signed and the journal has {entries}: it was restored from a backup; \

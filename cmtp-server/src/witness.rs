@@ -84,13 +84,13 @@ impl Witness {
         if growth.old > claimed.size {
             return Err(Refused::OldBeyond { old: growth.old, size: claimed.size });
         }
-        // [LOG-17] Looking, remembering and answering are one: nobody else is asked of this log meanwhile.
+        // [LOG-22] Looking, remembering and answering are one: nobody else is asked of this log meanwhile.
         watched.remembered.replace(|known| {
             if growth.old != known.size {
                 return Err(Refused::OtherSize { known: known.size });
             }
             growth.verify(Some(known), key).map_err(|error| match error {
-                // [LOG-16] As large and not the same: there is no size from which a proof would lead on.
+                // [LOG-24] As large and not the same: there is no size from which a proof would lead on.
                 GrowthError::Forked { known, size } if known == size => {
                     Refused::OtherSize { known }
                 }

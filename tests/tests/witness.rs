@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Barrier;
+use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -201,7 +201,7 @@ fn consistency(old: usize, leaves: &[Digest], is_known: bool) -> Vec<Digest> {
 
 #[test]
 fn a_witness_answers_as_tlog_witness_says() {
-    // [LOG-16]
+    // [LOG-24]
     let mut log = Liar::new("log.example/a");
     let witness = Witness::start(&format!("log {}", log.signer.public()));
     assert_eq!(witness.seen(log.origin()), None);
@@ -257,7 +257,7 @@ fn tree_root(log: &Liar) -> Digest {
 
 #[test]
 fn a_killed_witness_never_cosigns_a_fork() {
-    // [LOG-17]
+    // [LOG-22]
     let mut log = Liar::new("log.example/killed");
     let mut witness = Witness::start(&format!("log {}", log.signer.public()));
     let mut known = 0;
@@ -303,7 +303,7 @@ fn a_killed_witness_never_cosigns_a_fork() {
 
 #[test]
 fn of_two_stories_a_witness_cosigns_one() {
-    // [LOG-16] [LOG-17] A hundred logs that show two people two things at the same time.
+    // [LOG-24] [LOG-22] A hundred logs that show two people two things at the same time.
     let mut logs: Vec<_> = (0..100).map(|it| Liar::new(&format!("fork.example/{it}"))).collect();
     let lines: Vec<_> = logs.iter().map(|log| format!("log {}", log.signer.public())).collect();
     let witness = Witness::start(&lines.join("\n"));
@@ -334,6 +334,48 @@ fn of_two_stories_a_witness_cosigns_one() {
         let seen = witness.seen(won.origin()).unwrap();
         assert_eq!(seen.untrusted().root, tree_root(won));
     }
+}
+
+#[test]
+fn a_witness_that_lost_its_memory_does_not_begin_anew() {
+    // [LOG-22]
+    let mut log = Liar::new("log.example/lost");
+    let mut witness = Witness::start(&format!("log {}", log.signer.public()));
+    log.grow("true", 3);
+    assert_eq!(witness.add(&log.growth(0)).0, 200);
+    let folder = witness.folder.path().join("data");
+    let refused = |says: &str| {
+        let output = Command::new(binary("cmtpd"))
+            .args(["witness", "--listen", "127.0.0.1:0", "--data"])
+            .arg(&folder)
+            .arg("--policy")
+            .arg(witness.folder.path().join("policy"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(says), "{text}");
+    };
+    refused("another cmtpd witness uses it");
+    let name = HEXLOWER.encode(&Digest::of(log.origin().as_bytes()).0);
+    let file = folder.join(name).join("checkpoint");
+    let note = std::fs::read_to_string(&file).unwrap();
+    if let Some(mut child) = witness.child.take() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    for spoilt in [String::new(), note.replacen('3', "2", 1), note[..note.len() - 9].to_owned()] {
+        std::fs::write(&file, spoilt).unwrap();
+        refused("restore the file from a backup");
+    }
+    std::fs::write(
+        witness.folder.path().join("policy"),
+        "quorum none
+",
+    )
+    .unwrap();
+    std::fs::write(&file, &note).unwrap();
+    refused("no `log KEY` line");
 }
 
 /// A node's data directory before its first start, and the lines by which its logs are named in a policy.
@@ -431,7 +473,7 @@ async fn echo(node: &Node) -> (Receipt, Digest) {
 
 #[tokio::test]
 async fn a_checkpoint_has_its_quorum_also_where_a_witness_is_down() {
-    // [LOG-20]
+    // [LOG-25]
     let site = Site::new();
     let logs = site.logs();
     let mut witnesses: Vec<_> = (0..3).map(|_| Witness::start(&logs)).collect();
@@ -473,8 +515,92 @@ async fn a_checkpoint_has_its_quorum_also_where_a_witness_is_down() {
 }
 
 #[tokio::test]
+async fn what_a_witness_is_shown_is_on_the_disk_and_stays() {
+    // [LOG-25] [LOG-5]
+    let site = Site::new();
+    let key = site.log_key(0);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let signer = SigningKey::from_seed(&[3; 32]).unwrap();
+    let signer = NoteSigner::new("w", NoteKind::Cosignature, signer).unwrap();
+    let address = listener.local_addr().unwrap();
+    let table =
+        format!("[[log.witness]]\nkey = \"{}\"\nurl = \"http://{address}/\"", signer.public());
+    let config = site.config(&[]) + &table;
+    let (shown, sizes) = mpsc::channel();
+    let file = site.data().join("log/0/checkpoint");
+    thread::spawn(move || {
+        let mut known =
+            Checkpoint { origin: key.name().to_owned(), size: 0, root: Digest::of(&[]) };
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let request = read_request(&mut stream);
+            let (head, body) = request.split_once("\r\n\r\n").unwrap();
+            if head.starts_with("GET") {
+                stream.write_all(b"HTTP/1.1 404 x\r\ncontent-length: 0\r\n\r\n").unwrap();
+                continue;
+            }
+            let growth = Growth::parse(body).unwrap();
+            let shown_now = growth.checkpoint.untrusted().clone();
+            if growth.old != known.size {
+                let size = known.size.to_string();
+                let length = size.len();
+                write!(stream, "HTTP/1.1 409 x\r\ncontent-length: {length}\r\n\r\n{size}").unwrap();
+                continue;
+            }
+            let judged = growth.verify(Some(&known), &key).map_err(|error| error.to_string());
+            let note = SignedCheckpoint::parse(&std::fs::read_to_string(&file).unwrap()).unwrap();
+            let judged = judged.and_then(|_| match note.untrusted() == &shown_now {
+                true => Ok(shown_now.size),
+                false => Err(format!("{note} is on the disk, and not {shown_now:?}")),
+            });
+            known = shown_now;
+            // A signature that is not its own must not get into the checkpoint: no answer comes in time, or this one.
+            let line = signer.sign(&Checkpoint { size: 7, ..known.clone() }, 1);
+            let length = line.len();
+            shown.send(judged).unwrap();
+            // The node may have been killed by now.
+            let _gone = write!(stream, "HTTP/1.1 200 x\r\ncontent-length: {length}\r\n\r\n{line}");
+        }
+    });
+    let mut node = Node::start_in(&site.data(), &config, &[]);
+    for round in 0..6 {
+        let (receipt, _) = echo(&node).await;
+        let index = receipt.index().unwrap();
+        loop {
+            let size = sizes.recv_timeout(Duration::from_secs(60)).unwrap().unwrap();
+            if size > index {
+                break;
+            }
+        }
+        if round % 2 == 0 {
+            node.kill();
+            node.restart();
+        }
+    }
+    let published = until("it is published", || site.published(0));
+    assert!(!published.note().contains("\u{2014} w "), "{published}");
+}
+
+/// A request with its body.
+fn read_request(stream: &mut TcpStream) -> String {
+    let (mut request, mut bytes) = (String::new(), [0; 4096]);
+    loop {
+        let read = stream.read(&mut bytes).unwrap();
+        request.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+        let Some((head, body)) = request.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
+        });
+        if read == 0 || body.len() >= length.unwrap_or(0) {
+            return request;
+        }
+    }
+}
+
+#[tokio::test]
 async fn of_two_copies_of_a_node_one_is_cosigned() {
-    // [LOG-16] [LOG-18]
+    // [LOG-24] [LOG-23]
     let one = Site::new();
     let mut witness = Witness::start(&one.logs());
     let key = one.log_key(0);
@@ -526,14 +652,15 @@ async fn of_two_copies_of_a_node_one_is_cosigned() {
 
 #[tokio::test]
 async fn a_restored_backup_is_refused_and_followed_by_a_log_that_says_so() {
-    // [LOG-18] [LOG-19] [LOG-1]
+    // [LOG-23] [LOG-19] [LOG-1]
     let site = Site::new();
     let witness = Witness::start(&site.logs());
     let backup = tempfile::tempdir().unwrap();
     let keys: Vec<_> = (0..3).map(|number| site.log_key(number)).collect();
     let mut leaves: Vec<(Receipt, Digest)> = Vec::new();
-    let seen = |number: usize, index: u64| {
-        let seen = || witness.seen(keys[number].name()).filter(|it| it.untrusted().size > index);
+    let seen = |number: u32, index: u64| {
+        let key = &keys[number as usize];
+        let seen = || witness.seen(key.name()).filter(|it| it.untrusted().size > index);
         until("it is cosigned", seen)
     };
     let mut node = site.start(&[&witness], &[]);
@@ -550,7 +677,7 @@ async fn a_restored_backup_is_refused_and_followed_by_a_log_that_says_so() {
     }
     let mut newest = seen(0, leaves[5].0.index().unwrap()).untrusted().clone();
     stop(&mut node);
-    for number in 1..3 {
+    for (number, key) in (0..).zip(&keys).skip(1) {
         // The first time the old log itself is cut, the second time its successor is lost as a whole.
         std::fs::remove_dir_all(site.data()).unwrap();
         copy(backup.path(), &site.data());
@@ -568,20 +695,20 @@ async fn a_restored_backup_is_refused_and_followed_by_a_log_that_says_so() {
         let wait = write.last().number(FieldIndex::RETRY_AFTER).unwrap();
         assert!((limits::ID_WINDOW - 600..=limits::ID_WINDOW).contains(&wait), "{wait}");
         let (receipt, leaf) = echo(&node).await;
-        assert_eq!(receipt.statement.log_origin, keys[number].name());
+        assert_eq!(receipt.statement.log_origin, key.name());
         leaves.push((receipt.clone(), leaf));
         let index = receipt.index().unwrap();
         let following = seen(number, index);
         let size = following.untrusted().size;
         let published = until("it is published", || {
-            site.published(u32::try_from(number).unwrap()).filter(|it| it.untrusted().size == size)
+            site.published(number).filter(|it| it.untrusted().size == size)
         });
-        published.verify(&keys[number]).unwrap();
+        published.verify(key).unwrap();
         // Indices go on, and the entry behind the old ones cites the newest checkpoint that anybody has.
-        let now = site.entries(u32::try_from(number).unwrap(), size);
+        let now = site.entries(number, size);
         let opened = &now[usize::try_from(held).unwrap()];
         assert_eq!(opened.entry_type, EntryType::OPENED);
-        assert_eq!(opened.layers as usize, number);
+        assert_eq!(opened.layers, number);
         assert_eq!(opened.seal, Digest::of(newest.text().as_bytes()));
         assert_eq!(now[usize::try_from(index).unwrap()].leaf(), leaf);
         assert_eq!(
@@ -594,7 +721,7 @@ async fn a_restored_backup_is_refused_and_followed_by_a_log_that_says_so() {
         assert_eq!(ask(&node, "0xSW:0x001:color").await.status(), Status::UNAVAILABLE);
         leaves.push(echo(&node).await);
         seen(number, leaves.last().unwrap().0.index().unwrap());
-        newest = witness.seen(keys[number].name()).unwrap().untrusted().clone();
+        newest = witness.seen(key.name()).unwrap().untrusted().clone();
         let check = node.cmtpd(&["journal", "check"]);
         assert!(check.status.success(), "{check:?}");
         independent_reader_agrees(&node);

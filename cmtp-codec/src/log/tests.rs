@@ -112,6 +112,20 @@ fn a_log_that_grew_is_told_from_one_that_was_cut_or_rewritten() {
 }
 
 #[test]
+fn a_tree_without_leaves_has_one_root() {
+    // [LOG-24]
+    let log = signer("cmtp/x/0", NoteKind::Ed25519, 1);
+    let nothing = Checkpoint { origin: "cmtp/x/0".into(), size: 0, root: Digest::of(&[]) };
+    let empty = |root| {
+        let checkpoint = Checkpoint { root, ..nothing.clone() }.sign(&log);
+        let growth = Growth { old: 0, path: Vec::new(), checkpoint };
+        growth.verify(Some(&nothing), log.public()).map(|it| it.into_inner())
+    };
+    assert_eq!(empty(nothing.root), Ok(nothing.clone()));
+    assert_eq!(empty(Digest([1; 32])), Err(GrowthError::Forked { known: 0, size: 0 }));
+}
+
+#[test]
 fn a_policy_counts_witnesses_once_each() {
     // [LOG-12] [LOG-13]
     let log = signer("cmtp/x/0", NoteKind::Ed25519, 1);

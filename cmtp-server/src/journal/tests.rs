@@ -13,7 +13,9 @@ use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status};
 
 use super::wal::{self, LogFile, Wal};
 use super::writer::{CommitError, Committer};
-use super::{Draft, EntryBytes, Journal, JournalConfig, JournalOpenError, JournalReport, hide};
+use super::{
+    Draft, EntryBytes, Journal, JournalConfig, JournalOpenError, JournalReport, check_journal, hide,
+};
 use crate::metrics::Metrics;
 use crate::node_key::NodeKey;
 
@@ -343,4 +345,31 @@ async fn who_follows_sees_every_durable_entry_once() {
     assert_eq!(follower.durable(), count);
     assert_eq!(follower.entries(0, usize::MAX).unwrap(), live);
     assert_eq!(follower.entries(7, 3).unwrap(), live[7..10]);
+}
+
+#[tokio::test]
+async fn each_commit_is_of_the_log_that_was_opened_last() {
+    // [LOG-19]
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, ..) = open(folder.path());
+    let record = async |journal: &Journal, draft: Draft| {
+        let recorded = journal.record(draft).await.unwrap();
+        recorded.receipt.statement.log_origin
+    };
+    let note = || Draft::note(EntryType::CONFIG, b"a = 1").unwrap();
+    let origin = |number| log_origin(&key().public(), number);
+    assert_eq!(record(&journal, Draft::opened(0, b"first").unwrap()).await, origin(0));
+    assert_eq!(record(&journal, note()).await, origin(0));
+    assert_eq!(record(&journal, Draft::opened(3, b"third").unwrap()).await, origin(3));
+    assert_eq!(record(&journal, note()).await, origin(3));
+    assert_eq!(journal.log_number(), 3);
+    journal.close();
+    drop(journal);
+    let (journal, ..) = open(folder.path());
+    assert_eq!(journal.log_number(), 3);
+    assert_eq!(record(&journal, note()).await, origin(3));
+    journal.close();
+    let check = check_journal(folder.path(), &key().public(), |_| {}).unwrap();
+    assert!(check.faults.is_empty(), "{:?}", check.faults);
+    assert_eq!(check.report.entries, 5);
 }

@@ -93,7 +93,7 @@ impl Cosigners {
 impl Cosigner {
     fn ask(&mut self, tree: &SignedCheckpoint, prove: Prove<'_>, until: Instant) -> Option<String> {
         let cosigned = self.cosign(tree, prove, until);
-        self.report(cosigned.as_ref().err().map(ToString::to_string));
+        self.report(cosigned.as_ref().err());
         cosigned.ok()
     }
 
@@ -104,13 +104,13 @@ impl Cosigner {
         until: Instant,
     ) -> Result<String, CosignError> {
         let size = tree.untrusted().size;
-        // [LOG-20] Where a witness knows another size, it is asked again from there, once.
+        // [LOG-25] Where a witness knows another size, it is asked again from there, once.
         for _ in 0..2 {
             let old = self.known;
             if old > size {
                 // It may be wrong, or this node is the copy of one that went on: what it knows is looked up at the start.
                 self.known = 0;
-                return Err(CosignError::KnowsMore { known: old, size });
+                return Err(CosignError::KnowsMore { known: old });
             }
             let path = prove(old).map_err(CosignError::Proof)?;
             let body = Growth { old, path, checkpoint: tree.clone() }.to_string();
@@ -149,7 +149,7 @@ impl Cosigner {
 
     fn seen(&mut self, log: &VerifierKey, until: Instant) -> Option<Seen> {
         let seen = self.look(log, until);
-        self.report(seen.as_ref().err().map(ToString::to_string));
+        self.report(seen.as_ref().err());
         let checkpoint = seen.ok().flatten()?;
         self.known = checkpoint.untrusted().size;
         Some(Seen { witness: self.key.name().to_owned(), checkpoint })
@@ -175,13 +175,18 @@ impl Cosigner {
     }
 
     /// Says what a witness has come to, once.
-    fn report(&mut self, trouble: Option<String>) {
+    fn report(&mut self, error: Option<&CosignError>) {
         let witness = self.key.name();
-        match &trouble {
-            Some(error) if self.trouble != trouble => {
-                tracing::warn!(witness, error, "a witness does not cosign");
+        let trouble = error.map(ToString::to_string);
+        match (&trouble, error) {
+            (Some(text), _) if self.trouble.as_ref() == Some(text) => {}
+            (_, Some(error @ (CosignError::KnowsMore { .. } | CosignError::OtherTree { .. }))) => {
+                tracing::error!(witness, %error, "a witness does not cosign");
             }
-            None if self.trouble.is_some() => tracing::info!(witness, "the witness answers again"),
+            (_, Some(error)) => tracing::warn!(witness, %error, "a witness does not cosign"),
+            (None, _) if self.trouble.is_some() => {
+                tracing::info!(witness, "the witness answers again");
+            }
             _ => {}
         }
         self.trouble = trouble;
@@ -234,10 +239,10 @@ enum CosignError {
     #[error("its checkpoint is not one that this node signed")]
     NotOurs,
     #[error(
-        "it knows {known} entries of this log, and the tree has {size}: the node may be the copy of one that went on; \
+        "it knows {known} entries of this log, which are more than there are: the node may be the copy of one that went on; \
          the next start looks into it"
     )]
-    KnowsMore { known: u64, size: u64 },
+    KnowsMore { known: u64 },
     #[error(
         "it has another tree at {size} entries: the node may be the copy of one that went on; the next start looks into it"
     )]

@@ -116,7 +116,7 @@ impl Keeper {
         let (size, root) = next;
         let origin = self.signer.public().name().to_owned();
         let checkpoint = Checkpoint { origin, size, root: Digest(root.0) }.sign(&self.signer);
-        // [LOG-20] Before anybody else sees it: after a crash no other tree of this size is signed.
+        // [LOG-25] Before anybody else sees it: after a crash no other tree of this size is signed.
         self.folder.write_checkpoint(checkpoint.note())?;
         self.last = Checkpointed { size, root, note: checkpoint.note().into() };
         let cosigned = self.cosign(&checkpoint);

@@ -14,7 +14,7 @@ use crate::log::edge::Edge;
 use crate::log::folder::{CHECKPOINT, Folder};
 use crate::log::keeper::READ;
 use crate::log::{Checkpointed, LogError};
-use crate::node_key::{NodeKey, NodeKeyError};
+use crate::node_key::NodeKey;
 
 /// Checkpoints that the node signed once, whoever has them.
 #[derive(Debug, Default)]
@@ -37,10 +37,10 @@ impl Past {
         cosigners: &mut Cosigners,
     ) -> Result<Self, LogError> {
         let mut known = own(root, key)?;
-        // [LOG-18] A witness may know of logs that were begun after the backup was made.
+        // [LOG-23] A witness may know of logs that were begun after the backup was made.
         for later in 0..LOGS_MAX {
             let number = number.saturating_add(later);
-            let seen = cosigners.seen(&log_key(key, number)?);
+            let seen = cosigners.seen(&key.log_key(number)?);
             if seen.is_empty() && later > 0 {
                 break;
             }
@@ -59,7 +59,7 @@ impl Past {
         newest.map(|known| (known.number, &known.checkpoint))
     }
 
-    /// [LOG-18] Whether the journal continues all of it, as the log `number`.
+    /// [LOG-23] Whether the journal continues all of it, as the log `number`.
     pub(crate) fn check(
         &self,
         number: u32,
@@ -133,17 +133,10 @@ fn own(root: &Path, key: &NodeKey) -> Result<Vec<Known>, LogError> {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             note => note?,
         };
-        let checkpoint = SignedCheckpoint::parse(&note)?.verify(&log_key(key, number)?)?;
+        let checkpoint = SignedCheckpoint::parse(&note)?.verify(&key.log_key(number)?)?;
         known.push(Known { number, checkpoint: checkpoint.into_inner(), witness: None });
     }
     Ok(known)
-}
-
-fn log_key(key: &NodeKey, number: u32) -> Result<cmtp_codec::log::VerifierKey, LogError> {
-    key.log_key(number).map_err(|error| match error {
-        NodeKeyError::Io { source, .. } => source.into(),
-        other => LogError::Tiles { error: other.to_string() },
-    })
 }
 
 /// Logs that are asked for: a node that lost more than these has other troubles.
