@@ -328,7 +328,7 @@ class Policy:
             case ["log", key] | ["log", key, _]:
                 key = VerifierKey.parse(key)
                 require(key.type == LOG_KEY, "LOG-12", "not a log's key")
-                require(key.key not in [log.key for log in self.logs], "LOG-12", "a log's key twice")
+                require(key not in self.logs, "LOG-12", "a log's key twice")
                 self.logs.append(key)
             case ["witness", name, key] | ["witness", name, key, _]:
                 key = VerifierKey.parse(key)

@@ -2369,6 +2369,7 @@ def make_policy() -> File:
     case("the checkpoint is of another log", "Logs", log + two, checkpoint=checkpoint_of(leaves_of(5), ["w1", "w2"], origin=origin_of(ROOT, 1)))
     case("the checkpoint is by another key", "Logs", log + two, checkpoint=checkpoint_of(leaves_of(5), ["w1", "w2"], log="other"))
     case("the second of two logs", "Logs", log + f"log {VerifierKey(origin_of(OTHER, 0), 1, OTHER).encode()}\n" + two, checkpoint=checkpoint_of(leaves_of(5), ["w1", "w2"], origin=origin_of(OTHER, 0), log="other"))
+    case("a log and the one that follows it, by one key", "Logs", log + f"log {VerifierKey(origin_of(ROOT, 1), 1, LOG.key).encode()}\n" + two, checkpoint=checkpoint_of(leaves_of(5), ["w1", "w2"], origin=origin_of(ROOT, 1)))
     bad = lambda name, text: Checkpoint.parse(five.note() + WITNESSES[name].sign(seed(name), text, 9))
     case("a witness's line over another text", "Forged", two, expect="LOG-15", checkpoint=bad("w2", "x"))
     case("a log's line over another text", "Forged", log + two, expect="LOG-15", checkpoint=Checkpoint.parse(five.text() + "\n" + LOG.sign(seed("log"), "x")))

@@ -96,8 +96,8 @@ impl Policy {
                 if key.kind() != NoteKind::Ed25519 {
                     return Err(PolicyErrorKind::OtherKind);
                 }
-                // One key under two names is one log.
-                if self.logs.iter().any(|log| log.key() == key.key()) {
+                // A log that follows another has its key under another name.
+                if self.logs.contains(&key) {
                     return Err(PolicyErrorKind::Twice);
                 }
                 self.logs.push(key);
