@@ -408,7 +408,7 @@ pub enum ConfigError {
     },
     /// Where no witness can be.
     #[error(
-        "log.witness, url {url:?}: expected http://ADDRESS:PORT or https://HOST, and what stands before /add-checkpoint"
+        "log.witness, url {url:?}: expected http://ADDRESS:PORT or https://HOST, without a password, and what stands before /add-checkpoint"
     )]
     WitnessUrl {
         /// What stands there.
@@ -614,6 +614,7 @@ mod tests {
             (table(NoteKind::Ed25519, "http://x"), "that of w is of a log"),
             (table(NoteKind::Cosignature, "x:1"), "expected http://ADDRESS:PORT"),
             (table(NoteKind::Cosignature, "http:///x"), "expected http://ADDRESS:PORT"),
+            (table(NoteKind::Cosignature, "http://a:b@x"), "without a password"),
             ("[[log.witness]]\nkey = \"w\"".to_owned(), "missing field `url`"),
             (good.clone() + &good["[log]\nmerge-delay = 9\n".len()..].repeat(16), "16 at most"),
         ] {

@@ -178,12 +178,9 @@ impl Node {
         Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// [LOG-19] Seconds until writes are served, where one with this id may have been executed in what was lost.
+    /// Seconds to wait with a write whose id may be one that was executed in what was lost.
     pub(crate) fn writes_after(&self, message_id: &[u8; 16], now: u64) -> Option<u64> {
-        let until = self.no_writes_until?;
-        // An id may be ahead of the clock by a window, too.
-        let waits = now < until || writes::id_time(message_id) <= until;
-        waits.then(|| until.saturating_sub(now).div_ceil(1_000_000).max(1))
+        writes::wait(self.no_writes_until?, writes::id_time(message_id), now)
     }
 
     /// What was refused before a token was accepted.

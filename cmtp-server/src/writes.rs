@@ -276,6 +276,13 @@ pub(crate) fn id_time(message_id: &[u8; 16]) -> u64 {
     u64::from_be_bytes(milliseconds).saturating_mul(1000)
 }
 
+/// [LOG-19] Seconds until a write may be served, where records of writes were lost that may have had an id of a time up to
+/// `until`; all times in microseconds since 1970. A caller's clock may be ahead of the node's or behind it.
+pub(crate) fn wait(until: u64, id_time: u64, now: u64) -> Option<u64> {
+    let earlier = id_time.min(now);
+    (earlier <= until).then(|| (until - earlier).div_ceil(1_000_000).max(1))
+}
+
 /// [IDM-3] Records of writes are kept longer than the id window: until the node would refuse the id, and an hour of
 /// clock corrections beyond.
 pub(crate) fn expiry(message_id: &[u8; 16]) -> u64 {
@@ -311,6 +318,17 @@ mod tests {
         let Claim::Fresh(claimed) = claim(Digest::ZERO) else { panic!("a refusal claims nothing") };
         claimed.recorded(vec![7]);
         assert!(matches!(claim(Digest::ZERO), Claim::Recorded(pieces) if pieces == [7]));
+    }
+
+    #[test]
+    fn what_may_have_been_lost_is_waited_for() {
+        // [LOG-19]
+        let wait = |id_time, now| wait(10_000_000, id_time, now);
+        assert_eq!(wait(4_000_000, 5_000_000), Some(6), "a clock that is behind by a second");
+        assert_eq!(wait(12_000_000, 5_000_001), Some(5), "one that is ahead");
+        assert_eq!(wait(10_000_000, 10_000_001), Some(1));
+        assert_eq!(wait(9_000_000, 99_000_000), Some(1), "the id decides, however late it is");
+        assert_eq!(wait(10_000_001, 10_000_001), None);
     }
 
     #[test]

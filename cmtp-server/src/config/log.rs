@@ -57,7 +57,9 @@ impl WitnessTable {
         if key.kind() != NoteKind::Cosignature {
             return Err(ConfigError::WitnessKind { name: key.name().to_owned() });
         }
-        if host.is_none_or(|host| host.is_empty() || host.starts_with('/')) {
+        // What the configuration says is journalled, and nobody's password with it.
+        let is_bad = |host: &str| host.is_empty() || host.starts_with('/') || host.contains('@');
+        if host.is_none_or(is_bad) {
             return Err(ConfigError::WitnessUrl { url: self.url });
         }
         Ok(WitnessSettings { key, url: self.url.trim_end_matches('/').to_owned() })
