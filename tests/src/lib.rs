@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits for a time: a process is ready when it says so.
 
+pub mod http;
 pub mod load;
 mod volume;
 pub mod wire;
@@ -239,18 +240,45 @@ impl Home {
     /// # Panics
     /// If it does not start.
     pub fn cmtp<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Output {
-        Command::new(binary("cmtp"))
-            .args(arguments)
-            .env("CMTP_HOME", self.directory.path())
-            .env_remove("CMTP_TOKEN")
-            .stdin(Stdio::null())
-            .output()
-            .expect("cmtp starts")
+        self.command().args(arguments).output().expect("cmtp starts")
+    }
+
+    /// Loads a node with echoes, in the background; `arguments` say for how long, and what is kept.
+    ///
+    /// # Panics
+    /// If `cmtp` does not start.
+    pub fn bench<S: AsRef<OsStr>>(
+        &self,
+        node: &Node,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Running {
+        let token = node.grant(&self.did, &["--scope", "0xS:echo"]);
+        let mut command = self.command();
+        command.args(["bench", &node.url("0xS:echo"), "--token", &token, "--pin", &node.did]);
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        Running(command.spawn().expect("cmtp starts"))
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(binary("cmtp"));
+        command.env("CMTP_HOME", self.directory.path()).env_remove("CMTP_TOKEN");
+        command.stdin(Stdio::null());
+        command
     }
 
     /// A file in this home.
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+}
+
+/// A process in the background; dropped, it is gone.
+#[derive(Debug)]
+pub struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        stop(&mut self.0);
     }
 }
 

@@ -6,12 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 use bytes::BytesMut;
+use cmtp_codec::log::{NoteKind, VerifierKey, log_origin};
 use cmtp_codec::{
     Assembler, Auth, Chain, Digest, Field, Frame, FrameReader, KeyList, Layer, Link, Message, Part,
     PublicKey, Replay, Salt, Signature, SigningKey, Source, Unverified, Verified,
 };
 use cmtp_spec::{
-    CloseCode, FieldIndex, LayerFlags, SettingId, Status, Step, binding, limits, uses,
+    CloseCode, FieldIndex, KeyUse, LayerFlags, SettingId, Status, Step, binding, limits, uses,
 };
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use quinn::crypto::rustls::QuicClientConfig;
@@ -133,6 +134,20 @@ impl Wire {
     /// The node's root key.
     pub const fn root(&self) -> PublicKey {
         self.keys.root
+    }
+
+    /// What checkpoints of the node's log verify with.
+    ///
+    /// # Panics
+    /// If the key list has no such key, or for something else, too.
+    pub fn log_key(&self) -> VerifierKey {
+        let keys = &self.keys.keys;
+        let listed = keys.iter().find(|listed| listed.key_use == KeyUse::LOG).expect("a log key");
+        // [LOG-21] [LOG-3] The key list has that key for no other use.
+        assert_eq!(keys.iter().filter(|other| other.key == listed.key).count(), 1);
+        // [LOG-1]
+        let origin = log_origin(&self.root(), 0);
+        VerifierKey::new(origin, NoteKind::Ed25519, listed.key).expect("a key for notes")
     }
 
     /// AUTH with a proof by `key`.

@@ -1,18 +1,16 @@
 //! The transparency log of a node, as callers and auditors see it.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
 use cmtp_client::{LogSeen, Request};
 use cmtp_codec::log::{
-    Growth, GrowthError, LogProof, NoteKind, NoteSigner, SignedCheckpoint, VerifierKey, log_origin,
+    Growth, GrowthError, LogProof, NoteKind, NoteSigner, SignedCheckpoint, VerifierKey,
 };
 use cmtp_codec::merkle::{Tree, leaf};
 use cmtp_codec::{Digest, Entry, Field, Fqmn, Layer, Receipt, SigningKey};
-use cmtp_spec::{FieldIndex, KeyUse, Status};
+use cmtp_spec::{FieldIndex, Status};
 use cmtp_tests::wire::{Answer, Forge, Wire, salt, signed};
-use cmtp_tests::{Home, Node, load};
+use cmtp_tests::{Home, Node, http, load};
 use data_encoding::HEXLOWER;
 
 fn key() -> SigningKey {
@@ -62,13 +60,7 @@ impl Caller {
     }
 
     fn log_key(&self) -> VerifierKey {
-        let keys = &self.wire.keys.keys;
-        let listed = keys.iter().find(|listed| listed.key_use == KeyUse::LOG).unwrap();
-        // [LOG-21] [LOG-3] The key list has that key for no other use.
-        assert_eq!(keys.iter().filter(|other| other.key == listed.key).count(), 1);
-        // [LOG-1]
-        let origin = log_origin(&self.wire.root(), 0);
-        VerifierKey::new(origin, NoteKind::Ed25519, listed.key).unwrap()
+        self.wire.log_key()
     }
 }
 
@@ -132,9 +124,9 @@ async fn a_log_only_grows_over_kills() {
 #[tokio::test]
 async fn tiles_and_bundles_are_those_of_the_checkpoint() {
     // [LOG-6]
-    let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = http::free_port();
     let node =
-        Node::start(&format!("[http]\nlisten = \"127.0.0.1:{http}\"\n[log]\ninterval-ms = 50"));
+        Node::start(&format!("[http]\nlisten = \"127.0.0.1:{port}\"\n[log]\ninterval-ms = 50"));
     let caller = Caller::connect(&node).await;
     let mut seal = Digest::ZERO;
     for _ in 0..300 {
@@ -142,7 +134,7 @@ async fn tiles_and_bundles_are_those_of_the_checkpoint() {
     }
     let seal = format!("[\"{}\"]", HEXLOWER.encode(&seal.0));
     caller.text("0xI:log:proof", Some(seal)).await;
-    let (head, checkpoint) = get(http, "/log/0/checkpoint");
+    let (head, checkpoint) = get(port, "/log/0/checkpoint");
     assert!(head.contains("content-type: text/plain; charset=utf-8"), "{head}");
     let checkpoint = SignedCheckpoint::parse(std::str::from_utf8(&checkpoint).unwrap()).unwrap();
     let checkpoint = checkpoint.verify(&caller.log_key()).unwrap();
@@ -154,10 +146,10 @@ async fn tiles_and_bundles_are_those_of_the_checkpoint() {
         if width == 0 {
             continue;
         }
-        let (head, tile) = get(http, &format!("/log/0/tile/0/{number:03}{partial}"));
+        let (head, tile) = get(port, &format!("/log/0/tile/0/{number:03}{partial}"));
         assert!(head.contains("content-type: application/octet-stream"), "{head}");
         hashes.extend(tile.as_chunks::<32>().0.iter().copied().map(Digest));
-        let (_, bundle) = get(http, &format!("/log/0/tile/entries/{number:03}{partial}"));
+        let (_, bundle) = get(port, &format!("/log/0/tile/entries/{number:03}{partial}"));
         for entry in bundle.as_chunks::<{ 2 + Entry::LENGTH }>().0 {
             assert_eq!(entry[..2], [0, 68]);
             leaves.push(leaf(&entry[2..]));
@@ -166,18 +158,13 @@ async fn tiles_and_bundles_are_those_of_the_checkpoint() {
     assert_eq!(hashes, leaves);
     assert_eq!(Tree::new(hashes).root(), checkpoint.root);
     for missing in ["/log/0/tile/0/x9", "/log/0/../../node.key", "/log/7/checkpoint"] {
-        assert!(get(http, missing).0.starts_with("HTTP/1.1 404"), "{missing}");
+        assert!(get(port, missing).0.starts_with("HTTP/1.1 404"), "{missing}");
     }
 }
 
 /// Head and body of an answer over HTTP.
 fn get(port: u16, path: &str) -> (String, Vec<u8>) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
-    (String::from_utf8(answer[..end].to_vec()).unwrap(), answer[end + 4..].to_vec())
+    http::get(port, path).unwrap()
 }
 
 /// A copy of a stopped node's data directory.
