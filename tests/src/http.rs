@@ -15,7 +15,7 @@ pub fn free_port() -> u16 {
 /// Head and body of the answer to a GET.
 ///
 /// # Errors
-/// What broke the connection; an answer without an end of its head, too.
+/// What broke the connection; an answer that ends too early, too.
 pub fn get(port: u16, path: &str) -> io::Result<(String, Vec<u8>)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
@@ -24,5 +24,10 @@ pub fn get(port: u16, path: &str) -> io::Result<(String, Vec<u8>)> {
     let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
     let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-    Ok((head, answer.split_off(end + 4)))
+    let body = answer.split_off(end + 4);
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    if length.is_some_and(|length| length.parse() != Ok(body.len())) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok((head, body))
 }

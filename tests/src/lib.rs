@@ -4,6 +4,7 @@
 
 pub mod http;
 pub mod load;
+pub mod log;
 mod volume;
 pub mod wire;
 
@@ -48,10 +49,19 @@ impl Node {
     /// # Panics
     /// If the node does not come up.
     pub fn start_in(data: &Path, config: &str, wrapper: &[&str]) -> Self {
+        Self::try_start_in(data, config, wrapper).expect("cmtpd says that it listens")
+    }
+
+    /// The same; `None` where the node ends before it listens.
+    ///
+    /// # Panics
+    /// If the configuration can't be written.
+    pub fn try_start_in(data: &Path, config: &str, wrapper: &[&str]) -> Option<Self> {
         std::fs::write(data.join("cmtpd.toml"), config).expect("the configuration is written");
         let wrapper: Vec<String> = wrapper.iter().map(|&word| word.to_owned()).collect();
-        let (child, address, did) = spawn(data, "127.0.0.1:0", &wrapper);
-        Self { child: Some(child), address, did, data: data.to_owned(), _folder: None, wrapper }
+        let (child, address, did) = spawn(data, "127.0.0.1:0", &wrapper)?;
+        let child = Some(child);
+        Some(Self { child, address, did, data: data.to_owned(), _folder: None, wrapper })
     }
 
     /// Starts a node whose log, down to every detail, is kept for [`Node::into_log`].
@@ -82,7 +92,8 @@ impl Node {
     /// # Panics
     /// If the node does not come up.
     pub fn restart(&mut self) {
-        self.child = Some(spawn(&self.data, &self.address, &self.wrapper).0);
+        let spawned = spawn(&self.data, &self.address, &self.wrapper);
+        self.child = Some(spawned.expect("cmtpd says that it listens").0);
     }
 
     /// Kills it as `kill -9` does.
@@ -177,7 +188,8 @@ impl Drop for Node {
     }
 }
 
-fn spawn(data: &Path, listen: &str, wrapper: &[String]) -> (Child, String, String) {
+/// The process, its address and its DID; `None` where it ends before it listens.
+fn spawn(data: &Path, listen: &str, wrapper: &[String]) -> Option<(Child, String, String)> {
     let program = binary("cmtpd");
     let mut command = match wrapper.split_first() {
         None => Command::new(&program),
@@ -196,12 +208,15 @@ fn spawn(data: &Path, listen: &str, wrapper: &[String]) -> (Child, String, Strin
         .spawn()
         .expect("cmtpd starts");
     let stdout = child.stdout.take().expect("stdout is piped");
-    let line = BufReader::new(stdout).lines().next();
-    let line = line.expect("cmtpd says that it listens").expect("its line is text");
+    let Some(line) = BufReader::new(stdout).lines().next() else {
+        stop(&mut child);
+        return None;
+    };
+    let line = line.expect("its line is text");
     let mut words = line.split_whitespace();
     let address = words.nth(3).expect("an address").to_owned();
     let did = words.nth(1).expect("a DID").to_owned();
-    (child, address, did)
+    Some((child, address, did))
 }
 
 /// A person's home with an identity in it.

@@ -1,11 +1,14 @@
 //! Callers that write, lose their node, and go on with the same bytes.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cmtp_client::{
     Answer, CallError, Client, ClientConfig, Connection, Identity, PreparedRequest, Request, Trust,
@@ -127,6 +130,69 @@ impl Receipt {
             recorded: seal.recorded,
         }
     }
+
+    /// From a line of the file that `cmtp bench --receipts` writes.
+    fn of_line(line: &str) -> Self {
+        let value: Value = serde_json::from_str(line).expect("JSON");
+        let text = |name: &str| value[name].as_str().expect("text");
+        let id = data_encoding::HEXLOWER.decode(text("message_id").as_bytes());
+        Self {
+            message_id: id.expect("hexadecimal").try_into().expect("16 bytes"),
+            index: value["index"].as_u64().expect("an index: the mode is wal"),
+            seal: text("seal").to_owned(),
+            status: value["status"].as_u64().and_then(|it| it.try_into().ok()).expect("a status"),
+            recorded: value["recorded"].as_bool().expect("a boolean"),
+        }
+    }
+}
+
+/// A file of receipts that `cmtp bench` writes, read on as it grows.
+#[derive(Debug)]
+pub struct Receipts {
+    path: PathBuf,
+    read: u64,
+    received: Vec<Receipt>,
+}
+
+impl Receipts {
+    /// Of a file that may not be there yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), read: 0, received: Vec::new() }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All that were written so far.
+    ///
+    /// # Panics
+    /// If a line is none of a receipt.
+    pub fn received(&mut self) -> &[Receipt] {
+        let mut text = String::new();
+        if let Ok(mut file) = File::open(&self.path) {
+            file.seek(SeekFrom::Start(self.read)).expect("a place in the file");
+            file.read_to_string(&mut text).expect("JSON is text");
+        }
+        // The last line may not be whole yet.
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        self.read += whole as u64;
+        self.received.extend(text[..whole].lines().map(Receipt::of_line));
+        &self.received
+    }
+
+    /// Waits for so many in all.
+    ///
+    /// # Panics
+    /// If they do not come.
+    pub fn reached(&mut self, count: usize) {
+        let begun = Instant::now();
+        while self.received().len() < count {
+            assert!(begun.elapsed() < PATIENCE, "{} answers of {count}", self.received.len());
+            std::thread::sleep(PACE);
+        }
+    }
 }
 
 /// What the callers received, and how they are told to end.
@@ -228,3 +294,5 @@ pub fn entries(node: &Node) -> Vec<Value> {
 
 /// Longer than any of these tests takes to bring a node back.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks at a file: so that who waits leaves the machine to who works.
+const PACE: Duration = Duration::from_millis(5);
