@@ -34,6 +34,7 @@
 //! What is kept can be judged later and offline: [`tree`] and [`json`] show a message, whoever stands for which part of it.
 
 mod answer;
+pub mod audit;
 pub mod bus;
 mod call;
 mod channel;

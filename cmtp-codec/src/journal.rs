@@ -8,6 +8,7 @@ mod message;
 mod piece;
 mod scan;
 
+pub(crate) use crate::journal::commit::receipt;
 pub use crate::journal::commit::{ALIGN, Commit, PREFIX, body_length, framed};
 pub use crate::journal::erasure::{Degree, Erasure};
 pub use crate::journal::message::{MessageReader, PieceError, read_links, redacted};

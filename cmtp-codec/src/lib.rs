@@ -12,6 +12,7 @@
 //! Rules are cited by their ids in `cmtp-spec/spec/`, such as `[FRM-3]`.
 
 mod assemble;
+pub mod audit;
 mod chain;
 mod core;
 mod cursor;

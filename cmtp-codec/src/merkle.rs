@@ -48,6 +48,11 @@ impl Tree {
         }
     }
 
+    /// The leaf hashes.
+    pub fn leaves(&self) -> &[Digest] {
+        self.levels.first().map_or(&[], Vec::as_slice)
+    }
+
     /// The audit path of the leaf at `offset`, from the leaf upwards; empty where there is no such leaf.
     pub fn path(&self, offset: usize) -> Vec<Digest> {
         if self.levels.first().is_none_or(|leaves| offset >= leaves.len()) {

@@ -101,6 +101,14 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// Checks the signature.
+    ///
+    /// # Errors
+    /// [`SignatureError`].
+    pub fn verify(&self, key: &PublicKey, signature: &Signature) -> Result<(), SignatureError> {
+        key.verify(uses::R0, &self.to_bytes(), signature)
+    }
+
     /// Signs the statement with the sealing key.
     pub fn sign(&self, key: &SigningKey) -> Signature {
         key.sign(uses::R0, &self.to_bytes())
@@ -162,7 +170,7 @@ impl Receipt {
     /// [`ReceiptError`].
     pub fn verify(&self, key: &PublicKey, entry: &Entry) -> Result<(), ReceiptError> {
         // [RCP-5] A receiver MUST check the signature under the SEAL's key.
-        key.verify(uses::R0, &self.statement.to_bytes(), &self.signature)?;
+        self.statement.verify(key, &self.signature)?;
         self.verify_path(entry)
     }
 
@@ -301,9 +309,14 @@ impl KnownStatements {
     }
 
     fn insert(&self, key: PublicKey, receipt: &Receipt) {
+        self.add(key, receipt.signature, &receipt.statement);
+    }
+
+    /// Takes a statement whose signature somebody else answers for.
+    pub(crate) fn add(&self, key: PublicKey, signature: Signature, statement: &Statement) {
         let mut known = self.known();
         known.truncate(KNOWN_STATEMENTS - 1);
-        known.push_front((key, receipt.signature, receipt.statement.clone()));
+        known.push_front((key, signature, statement.clone()));
     }
 
     fn known(&self) -> MutexGuard<'_, VecDeque<(PublicKey, Signature, Statement)>> {

@@ -19,7 +19,7 @@ use crate::message::{
     target_opcode,
 };
 use crate::process::{self, StepTaken};
-use crate::receipt::KnownStatements;
+use crate::receipt::{Entry, KnownStatements};
 use crate::seal::Seal;
 use crate::trust::Verified;
 
@@ -47,7 +47,7 @@ use crate::trust::Verified;
 ///     Ok(judgement.verdict == cmtp_codec::Verdict::Authentic)
 /// }
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Verifier {
     root: Option<PublicKey>,
     keys: Option<Arc<Verified<KeyList>>>,
@@ -88,7 +88,7 @@ struct Names {
     to_write: Option<usize>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Kept {
     links: Vec<Link>,
     heads: Vec<Digest>,
@@ -170,6 +170,22 @@ impl Verifier {
     /// The number of layers so far.
     pub const fn layers(&self) -> u32 {
         self.chain.length()
+    }
+
+    /// The chain so far.
+    pub(crate) const fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// Checks the entry of an intent, which has no seal: its F is the head at dispatch.
+    pub(crate) fn check_intent(&self, entry: &Entry) -> Result<(), Fault> {
+        self.check_asked(entry.opcode, entry.message_id)?;
+        let here = (self.chain.head(), self.chain.length(), self.status);
+        if (entry.seal, entry.layers, entry.status) == here {
+            Ok(())
+        } else {
+            Err(Fault::OtherSeal)
+        }
     }
 
     /// Takes the next layer, and checks its signature or its core.
@@ -388,14 +404,16 @@ impl Verifier {
         if receipt.is_for_interim() != interim {
             return Err(Fault::EntryType);
         }
-        // [RCP-4] Where the origin is not withheld, opcode and message id MUST be those of its fields.
-        if let Some(asked) = self.asked
-            && (asked.opcode != receipt.opcode || asked.message_id != Some(receipt.message_id))
-        {
-            return Err(Fault::OtherRequest);
-        }
+        self.check_asked(receipt.opcode, receipt.message_id)?;
         let entry = receipt.entry(self.status, self.chain.length(), seal.hash);
         receipt.verify_knowing(&seal.key, &entry, &self.known).map_err(Fault::Receipt)
+    }
+
+    /// [RCP-4] Where the origin is not withheld, opcode and message id MUST be those of its fields.
+    fn check_asked(&self, opcode: Opcode, message_id: [u8; 16]) -> Result<(), Fault> {
+        let is_other =
+            |asked: Asked| asked.opcode != opcode || asked.message_id != Some(message_id);
+        if self.asked.is_some_and(is_other) { Err(Fault::OtherRequest) } else { Ok(()) }
     }
 
     fn check_order(&self, sealer: &PublicKey) -> Result<(), Deviation> {

@@ -207,7 +207,8 @@ pub fn body_length(prefix: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(*prefix.get(PREFIX - 4..)?.first_chunk()?))
 }
 
-fn receipt(
+/// R0 of the entry at `offset` of the commit that `statement` is over.
+pub(crate) fn receipt(
     statement: &Statement,
     signature: Signature,
     tree: &Tree,

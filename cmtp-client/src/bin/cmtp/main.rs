@@ -1,5 +1,6 @@
 //! `cmtp`: calls CMTP nodes, and judges what they answered.
 
+mod audit;
 mod bench;
 mod call;
 mod caller;
@@ -48,6 +49,8 @@ enum Command {
     Inspect(inspect::Inspect),
     Verify(verify::Verify),
     Disclose(disclose::Disclose),
+    #[command(subcommand)]
+    Audit(audit::Audit),
     Services(services::Services),
     Bench(Box<bench::Bench>),
     Man(manual::Manual),
@@ -80,6 +83,7 @@ Exit codes:
 fn main() -> ExitCode {
     let Cmtp { color, command } = Cmtp::parse();
     let outcome = match command {
+        Command::Audit(audit) => audit.run(color),
         Command::Bench(bench) => bench.run(),
         Command::Call(call) => call.run(color),
         Command::Disclose(disclose) => disclose.run(),

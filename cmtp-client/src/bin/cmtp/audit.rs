@@ -1,0 +1,27 @@
+//! `cmtp audit`.
+
+mod verify;
+
+use clap::{ColorChoice, Subcommand};
+
+use crate::exit::Outcome;
+
+/// Check what a node promised and did: its log, its journal, its callers' receipts.
+///
+/// An auditor needs neither the node nor its good will: a copy of its data folder, an archive of it, or the
+/// log that it serves is enough. Nothing of what is audited is changed, and the node may run meanwhile.
+///
+///   cmtp audit verify ~/.local/share/cmtpd --pin did:key:z6Mk…
+#[derive(Subcommand)]
+#[command(verbatim_doc_comment)]
+pub(crate) enum Audit {
+    Verify(Box<verify::Verify>),
+}
+
+impl Audit {
+    pub(crate) fn run(self, color: ColorChoice) -> Outcome {
+        match self {
+            Self::Verify(verify) => verify.run(color),
+        }
+    }
+}

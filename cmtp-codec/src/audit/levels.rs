@@ -1,0 +1,128 @@
+//! The right edge of a log's tree, tile by tile: RFC 6962's hashes, cut as C2SP tlog-tiles cuts them.
+
+use crate::hash::Digest;
+use crate::merkle::Tree;
+
+/// A tile of hashes: its level, its number, and how many hashes it has, 256 where it is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// 0 for the tiles of leaf hashes.
+    pub level: u8,
+    /// Its number in the level.
+    pub number: u64,
+    /// Hashes in it: 1 to [`Tile::FULL`].
+    pub width: usize,
+}
+
+impl Tile {
+    /// Hashes of a full tile.
+    pub const FULL: usize = 256;
+
+    /// Index of the first leaf under it.
+    pub fn first_leaf(self) -> u64 {
+        self.leaf(0)
+    }
+
+    /// Index of the first leaf under the hash at `place`.
+    pub fn leaf(self, place: usize) -> u64 {
+        let hashes = self.number.saturating_mul(Self::FULL as u64).saturating_add(place as u64);
+        hashes.saturating_mul(1 << (u32::from(self.level).min(MAX_LEVEL) * BITS))
+    }
+}
+
+/// The hashes of the tile that is not full yet, for each level: all that is needed of a tree to go on with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Levels {
+    size: u64,
+    levels: Vec<Vec<Digest>>,
+}
+
+impl Levels {
+    /// The number of leaves.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Adds a leaf hash; `full` sees each tile that it fills, the lowest level first.
+    pub fn push(&mut self, leaf: Digest, mut full: impl FnMut(Tile, &[Digest])) {
+        let (mut hash, mut level) = (leaf, 0);
+        self.size += 1;
+        let mut above = self.size;
+        loop {
+            if self.levels.len() <= level {
+                self.levels.push(Vec::with_capacity(Tile::FULL));
+            }
+            let hashes = &mut self.levels[level];
+            hashes.push(hash);
+            above /= Tile::FULL as u64;
+            if hashes.len() < Tile::FULL {
+                return;
+            }
+            // A tree of 2^64 leaves has eight levels of tiles.
+            let number = above - 1;
+            let tile =
+                Tile { level: u8::try_from(level).unwrap_or(u8::MAX), number, width: Tile::FULL };
+            full(tile, hashes);
+            hash = Tree::new(std::mem::take(hashes)).root();
+            self.levels[level].reserve_exact(Tile::FULL);
+            level += 1;
+        }
+    }
+
+    /// The tree hash of all leaves so far.
+    pub fn root(&self) -> Digest {
+        let mut below: Option<Digest> = None;
+        for hashes in &self.levels {
+            // What is not a full tile yet is the odd last node of the level above it.
+            let hashes: Vec<_> = hashes.iter().copied().chain(below).collect();
+            if !hashes.is_empty() {
+                below = Some(Tree::new(hashes).root());
+            }
+        }
+        below.unwrap_or_else(|| Tree::new(Vec::new()).root())
+    }
+
+    /// The tiles that are not full, the lowest level first, with their hashes.
+    pub fn partial(&self) -> impl Iterator<Item = (Tile, &[Digest])> {
+        let tile = |(level, hashes): (u8, &'_ Vec<Digest>)| {
+            let below = (u32::from(level) + 1) * BITS;
+            let number = self.size.checked_shr(below).unwrap_or(0);
+            Tile { level, number, width: hashes.len() }
+        };
+        let levels = (0..).zip(&self.levels).filter(|(_, hashes)| !hashes.is_empty());
+        levels.map(move |(level, hashes)| (tile((level, hashes)), hashes.as_slice()))
+    }
+}
+
+/// Leaves under a hash grow by this many bits with each level.
+const BITS: u32 = Tile::FULL.ilog2();
+/// Hashes above it would stand for more leaves than an index can name.
+const MAX_LEVEL: u32 = 7;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merkle::leaf;
+
+    #[test]
+    fn the_edge_has_the_root_of_the_tree() {
+        let leaves: Vec<_> = (0..1_000_u32).map(|n| leaf(&n.to_be_bytes())).collect();
+        let (mut levels, mut tiles) = (Levels::default(), 0);
+        assert_eq!(levels.root(), Tree::new(Vec::new()).root());
+        for (count, leaf) in (1..).zip(&leaves) {
+            levels.push(*leaf, |tile, hashes| {
+                tiles += 1;
+                assert_eq!((tile.level, tile.width, hashes.len()), (0, 256, 256));
+                assert_eq!(hashes[0], leaves[usize::try_from(tile.first_leaf()).unwrap_or(0)]);
+            });
+            if count % 37 == 0 || count % 256 < 2 {
+                assert_eq!(levels.root(), Tree::new(leaves[..count].to_vec()).root(), "{count}");
+            }
+        }
+        assert_eq!(tiles, 3);
+        let partial: Vec<_> = levels.partial().map(|(tile, _)| tile).collect();
+        let expected =
+            [Tile { level: 0, number: 3, width: 232 }, Tile { level: 1, number: 0, width: 3 }];
+        assert_eq!(partial, expected);
+    }
+}
