@@ -6,18 +6,23 @@
 
 mod error;
 mod journal;
+mod log;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cmtp_codec::audit::{Auditor, Finding, Summary};
+use cmtp_codec::audit::{Auditor, Finding, Summary, Tile, TreeHead, What};
 use cmtp_codec::journal::Commit;
-use cmtp_codec::{KeyList, PublicKey, Replay, Verified};
-use cmtp_spec::EntryType;
+use cmtp_codec::log::{
+    Checkpoint, NoteKind, Policy, SignedCheckpoint, VerifierKey, parse_log_origin,
+};
+use cmtp_codec::{Entry, KeyList, PublicKey, Replay, Verified};
+use cmtp_spec::{EntryType, KeyUse};
 
 pub use crate::audit::error::AuditError;
 pub use crate::audit::journal::{Journal, Next, RecordKeys};
+use crate::audit::log::Log;
 
 /// What an audit is to look at.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +34,10 @@ pub struct AuditOptions {
     pub keys: Option<PathBuf>,
     /// Whether records are left alone.
     pub log_only: bool,
+    /// Which witnesses have to have cosigned the checkpoint.
+    pub policy: Option<Policy>,
+    /// The checkpoint of this log that was seen last.
+    pub kept: Option<Checkpoint>,
     /// What callers saved, by the name that findings call it.
     pub receipts: Vec<(String, Arc<Verified<Replay>>)>,
 }
@@ -40,6 +49,10 @@ pub struct AuditOptions {
 pub struct Audit {
     auditor: Auditor,
     journal: Journal,
+    log: Option<Log>,
+    checkpoint: Option<SignedCheckpoint>,
+    policy: Option<Policy>,
+    log_only: bool,
     is_ended: bool,
 }
 
@@ -76,7 +89,20 @@ impl Audit {
         for (name, replay) in &options.receipts {
             auditor.promise(name, replay);
         }
-        Ok(Self { auditor, journal, is_ended: false })
+        let log = Log::in_folder(folder);
+        let checkpoint = match &log {
+            Some(log) => begin_log(&mut auditor, log, options.kept.as_ref())?,
+            None => None,
+        };
+        let policy = options.policy.clone();
+        let log_only = options.log_only;
+        let journal = if log_only { journal.entries_only() } else { journal };
+        Ok(Self { auditor, journal, log, checkpoint, policy, log_only, is_ended: false })
+    }
+
+    /// The checkpoint that the entries are compared with; its signature is checked at the end.
+    pub const fn checkpoint(&self) -> Option<&SignedCheckpoint> {
+        self.checkpoint.as_ref()
     }
 
     /// The node whose journal it says it is.
@@ -96,7 +122,13 @@ impl Audit {
     pub fn step(&mut self) -> Result<bool, AuditError> {
         while !self.is_ended {
             match self.journal.next()? {
-                Next::Commit(commit) => self.commit(&commit),
+                Next::Commit(commit) if self.log_only => {
+                    let entries: Vec<_> =
+                        commit.pieces.iter().map(|piece| piece.entry.to_bytes()).collect();
+                    self.take_entries(&entries)?;
+                }
+                Next::Commit(commit) => self.commit(&commit)?,
+                Next::Entries(entries) => self.take_entries(&entries)?,
                 Next::Broken(index, what) => {
                     self.auditor.broken(index, what);
                     self.is_ended = true;
@@ -114,12 +146,98 @@ impl Audit {
     }
 
     /// Ends the audit; `now` is in microseconds since 1970.
-    pub fn finish(self, now: u64) -> (Summary, Vec<Finding>) {
-        self.auditor.finish(now)
+    ///
+    /// # Errors
+    /// [`AuditError`] where a file can't be read.
+    pub fn finish(mut self, now: u64) -> Result<(Summary, Vec<Finding>), AuditError> {
+        self.hand_in_tiles(self.auditor.next_index())?;
+        if let Some(checkpoint) = &self.checkpoint {
+            // By the keys that the log noted last: those at its beginning may have been others.
+            let keys = log_keys(checkpoint, self.auditor.keys());
+            check_checkpoint(&mut self.auditor, checkpoint, &keys, self.policy.as_ref());
+        } else if self.policy.as_ref().is_some_and(Policy::asks_for_witnesses) {
+            self.auditor.find(Finding::of_log(What::Checkpoint("there is none".to_owned())));
+        }
+        Ok(self.auditor.finish(now))
     }
 
-    fn commit(&mut self, commit: &Commit) {
+    fn commit(&mut self, commit: &Commit) -> Result<(), AuditError> {
+        let end = commit.first.saturating_add(commit.pieces.len() as u64);
+        self.hand_in_tiles(end.saturating_add(Tile::FULL as u64))?;
         self.auditor.commit(commit);
+        Ok(())
+    }
+
+    fn take_entries(&mut self, entries: &[[u8; Entry::LENGTH]]) -> Result<(), AuditError> {
+        self.hand_in_tiles(self.auditor.next_index().saturating_add(entries.len() as u64))?;
+        self.auditor.entries(entries);
+        Ok(())
+    }
+
+    /// Reads the tiles that the auditor needs for the entries below `through`.
+    fn hand_in_tiles(&mut self, through: u64) -> Result<(), AuditError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        while let Some(tile) = self.auditor.wanted(through) {
+            let hashes = log.tile(tile)?;
+            self.auditor.tile(tile, hashes.as_deref());
+        }
+        Ok(())
+    }
+}
+
+/// Tells the auditor what the log's checkpoint says, and what the one that was kept said.
+fn begin_log(
+    auditor: &mut Auditor,
+    log: &Log,
+    kept: Option<&Checkpoint>,
+) -> Result<Option<SignedCheckpoint>, AuditError> {
+    let head = |checkpoint: &Checkpoint| TreeHead { size: checkpoint.size, root: checkpoint.root };
+    if let Some(kept) = kept {
+        auditor.kept(head(kept));
+    }
+    let checkpoint = log.checkpoint()?;
+    match &checkpoint {
+        Some(checkpoint) => auditor.log(head(checkpoint.untrusted())),
+        None => auditor.find(Finding::of_log(What::Checkpoint("its bytes are none".to_owned()))),
+    }
+    Ok(checkpoint)
+}
+
+/// The keys that may sign a log's checkpoints, by the key list.
+fn log_keys(checkpoint: &SignedCheckpoint, keys: Option<&Verified<KeyList>>) -> Vec<VerifierKey> {
+    let origin = &checkpoint.untrusted().origin;
+    let keys =
+        keys.filter(|keys| parse_log_origin(origin).is_some_and(|(node, _)| node == keys.root));
+    let listed = keys.map_or(&[][..], |keys| &keys.keys);
+    let listed = listed.iter().filter(|listed| listed.key_use == KeyUse::LOG);
+    listed
+        .filter_map(|listed| VerifierKey::new(origin.clone(), NoteKind::Ed25519, listed.key).ok())
+        .collect()
+}
+
+/// [AUD-3] The checkpoint MUST be signed by the log, and by as many witnesses as the policy asks for.
+fn check_checkpoint(
+    auditor: &mut Auditor,
+    checkpoint: &SignedCheckpoint,
+    keys: &[VerifierKey],
+    policy: Option<&Policy>,
+) {
+    let mut results = keys.iter().map(|key| checkpoint.verify(key).map(drop));
+    let fault = match results.next() {
+        None => Some("no log key of the node is known to check it by".to_owned()),
+        Some(first) => results.fold(first, Result::or).err().map(|error| error.to_string()),
+    };
+    let unsigned = match policy.map(|policy| policy.judge(checkpoint)) {
+        None => None,
+        Some(Err(error)) => Some(error.to_string()),
+        Some(Ok(cosigned)) if cosigned.is_quorum => None,
+        Some(Ok(cosigned)) => Some(format!(
+            "{} of the policy's witnesses cosigned it, which are too few",
+            cosigned.witnesses.len()
+        )),
+    };
+    for fault in fault.into_iter().chain(unsigned) {
+        auditor.find(Finding::of_log(What::Checkpoint(fault)));
     }
 }
 
@@ -128,7 +246,7 @@ fn first_key_list(mut journal: Journal) -> Result<Option<Verified<KeyList>>, Aud
     for _ in 0..FIRST_NOTES {
         let commit = match journal.next()? {
             Next::Commit(commit) => commit,
-            Next::FileEnd => continue,
+            Next::Entries(_) | Next::FileEnd => continue,
             Next::Broken(..) | Next::End => break,
         };
         let noted = commit.pieces.iter().find(|piece| piece.entry.entry_type == EntryType::KEYS);

@@ -30,6 +30,7 @@ use crate::hash::Digest;
 use crate::journal::{Commit, Piece, PieceKeys, receipt};
 use crate::key::PublicKey;
 use crate::keylist::KeyList;
+use crate::merkle::{self, Tree};
 use crate::message::Replay;
 use crate::receipt::{Entry, KnownStatements, Statement};
 use crate::trust::Verified;
@@ -129,6 +130,11 @@ impl Auditor {
         }
     }
 
+    /// The key list that is in force now.
+    pub fn keys(&self) -> Option<&Verified<KeyList>> {
+        self.keys.as_deref()
+    }
+
     /// What the log's checkpoint says, once its signature was verified.
     pub fn log(&mut self, head: TreeHead) {
         self.summary.logged = head.size;
@@ -164,6 +170,8 @@ impl Auditor {
     }
 
     /// The tile that has to be handed in before the entries below `through`; ask until there is none.
+    ///
+    /// Who asks for some more than come next lets a commit that was cut be told from one that was forged.
     pub fn wanted(&self, through: u64) -> Option<Tile> {
         self.tree.wanted(through)
     }
@@ -177,7 +185,7 @@ impl Auditor {
     /// Takes entries without their commits, as a log alone has them.
     pub fn entries(&mut self, entries: &[[u8; Entry::LENGTH]]) {
         for bytes in entries {
-            let leaf = crate::merkle::leaf(bytes);
+            let leaf = merkle::leaf(bytes);
             let Some(entry) = Entry::from_bytes(bytes) else {
                 self.tree.leaf(leaf, &mut self.findings);
                 self.findings.push(Finding::at(self.next, What::NoEntry));
@@ -219,10 +227,10 @@ impl Auditor {
         self.summary.commits += 1;
         // What changes an entry changes its commit: that is said once, and where it is exact.
         if self.findings.len() == found {
-            let finding = self.check_statement(first, commit, &statement);
+            let finding = self.check_statement(first, commit, &statement, tree.leaves());
             self.findings.extend(finding);
         }
-        self.known = Arc::default();
+        // It was judged here: its messages need not say again what was found.
         self.known.add(self.sealer, commit.signature, &statement);
         for (offset, (piece, is_foreign)) in commit.pieces.iter().zip(foreign).enumerate() {
             let index = first + offset as u64;
@@ -314,6 +322,7 @@ impl Auditor {
         first: u64,
         commit: &Commit,
         statement: &Statement,
+        leaves: &[Digest],
     ) -> Option<Finding> {
         let mut candidates = vec![self.sealer];
         if let Some(keys) = &self.keys {
@@ -323,7 +332,7 @@ impl Auditor {
             candidates.dedup();
         }
         let mut failed = What::ForeignKey;
-        for key in candidates {
+        for &key in &candidates {
             match statement.verify(&key, &commit.signature) {
                 Ok(()) => {
                     self.sealer = key;
@@ -332,7 +341,30 @@ impl Auditor {
                 Err(error) => failed = What::Statement(error),
             }
         }
+        if self.is_cut(&candidates, commit, statement, leaves) {
+            return Some(Finding::at(self.next, What::CutCommit));
+        }
         Some(Finding::at(first, failed))
+    }
+
+    /// Whether the commit was signed over these entries and some that the log has behind them.
+    fn is_cut(
+        &self,
+        keys: &[PublicKey],
+        commit: &Commit,
+        statement: &Statement,
+        leaves: &[Digest],
+    ) -> bool {
+        let mut leaves = leaves.to_vec();
+        self.tree.ahead().any(|leaf| {
+            leaves.push(leaf);
+            let statement = Statement {
+                count: u32::try_from(leaves.len()).unwrap_or(u32::MAX),
+                root: Tree::new(leaves.clone()).root(),
+                ..statement.clone()
+            };
+            keys.iter().any(|key| statement.verify(key, &commit.signature).is_ok())
+        })
     }
 
     fn message(&mut self, placed: &Placed<'_>) {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits for a time: a process is ready when it says so.
 
+pub mod archive;
 pub mod http;
 pub mod load;
 pub mod log;

@@ -20,6 +20,8 @@ pub struct Journal {
     folder: PathBuf,
     node: PublicKey,
     keys: RecordKeys,
+    /// Whether records are left alone.
+    entries_only: bool,
     next: u64,
     current: Option<Current>,
 }
@@ -41,6 +43,8 @@ pub enum RecordKeys {
 pub enum Next {
     /// A commit.
     Commit(Box<Commit>),
+    /// Entries alone, where nothing else was asked for.
+    Entries(Vec<[u8; Entry::LENGTH]>),
     /// The files can't be read on: what is wrong, and the first entry that it concerns.
     Broken(u64, What),
     /// One file is read to its end; there may be others.
@@ -53,6 +57,7 @@ pub enum Next {
 enum Current {
     Log { bytes: Bytes, at: usize },
     Moved(Box<Moved>),
+    Entries(BufReader<File>),
 }
 
 /// Records, entries and keys, read side by side.
@@ -68,7 +73,8 @@ impl Clone for Journal {
     /// At the beginning of the file that is being read.
     fn clone(&self) -> Self {
         let (folder, keys) = (self.folder.clone(), self.keys.clone());
-        Self { folder, node: self.node, keys, next: self.next, current: None }
+        let Self { node, entries_only, next, .. } = *self;
+        Self { folder, node, keys, entries_only, next, current: None }
     }
 }
 
@@ -95,7 +101,15 @@ impl Journal {
         if let RecordKeys::In(path) = &keys {
             check_keys(path, &node)?;
         }
-        Ok(Self { folder: folder.to_owned(), node, keys, next: 0, current: None })
+        let folder = folder.to_owned();
+        Ok(Self { folder, node, keys, entries_only: false, next: 0, current: None })
+    }
+
+    /// Leaves the records alone from here on.
+    #[must_use]
+    pub const fn entries_only(mut self) -> Self {
+        self.entries_only = true;
+        self
     }
 
     /// The root key of the node whose journal it says it is.
@@ -123,10 +137,12 @@ impl Journal {
         let next = match current {
             Current::Log { bytes, at } => Ok(next_of_log(bytes, at, self.next, &self.node)),
             Current::Moved(moved) => moved.next(self.next),
+            Current::Entries(file) => next_entries(file, self.next),
         };
         let next = next.map_err(|source| AuditError::Io { path, source })?;
         match &next {
             Next::Commit(commit) => self.next += commit.pieces.len() as u64,
+            Next::Entries(entries) => self.next += entries.len() as u64,
             Next::FileEnd => self.current = None,
             Next::Broken(..) | Next::End => {}
         }
@@ -178,6 +194,11 @@ impl Journal {
     }
 
     fn begin_moved(&mut self, path: &Path) -> io::Result<bool> {
+        if self.entries_only {
+            let file = BufReader::with_capacity(BUFFER, File::open(path)?);
+            self.current = Some(Current::Entries(file));
+            return Ok(true);
+        }
         let records = File::open(path.with_extension(RECORDS))?;
         let left = records.metadata()?.len().saturating_sub(HEADER as u64);
         let mut records = BufReader::with_capacity(BUFFER, records);
@@ -206,7 +227,7 @@ impl Journal {
 fn next_of_log(bytes: &Bytes, at: &mut usize, next: u64, node: &PublicKey) -> Next {
     if let Some(body) = framed(bytes, *at) {
         *at = body.end.next_multiple_of(ALIGN);
-        return match decode_log(bytes.slice(body)) {
+        return match Commit::decode(bytes.slice(body)) {
             Some(commit) => Next::Commit(Box::new(commit)),
             None => Next::Broken(next, What::Files(NO_COMMIT)),
         };
@@ -223,8 +244,15 @@ fn next_of_log(bytes: &Bytes, at: &mut usize, next: u64, node: &PublicKey) -> Ne
     }
 }
 
-fn decode_log(body: Bytes) -> Option<Commit> {
-    Commit::decode(body)
+fn next_entries(file: &mut impl Read, next: u64) -> io::Result<Next> {
+    let mut entries = vec![0; ENTRIES_AT_ONCE * Entry::LENGTH];
+    let length = read_most(file, &mut entries)?;
+    let (chunks, rest) = entries[..length].as_chunks::<{ Entry::LENGTH }>();
+    Ok(match (chunks, rest) {
+        ([], []) => Next::FileEnd,
+        ([], _) => Next::Broken(next, What::Files("an entry is not whole")),
+        (entries, _) => Next::Entries(entries.to_vec()),
+    })
 }
 
 impl Moved {
@@ -342,5 +370,6 @@ const KEYS: &str = "keys";
 const LOG: &str = "wal";
 const NO_COMMIT: &str = "a record is no whole commit";
 const BUFFER: usize = 1 << 20;
+const ENTRIES_AT_ONCE: usize = 4096;
 /// A node moves a log once; a second look finds it moved.
 const ATTEMPTS: usize = 3;

@@ -19,11 +19,13 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(crate) const fn at(index: u64, what: What) -> Self {
+    /// What concerns an entry.
+    pub const fn at(index: u64, what: What) -> Self {
         Self { index: Some(index), layer: None, what }
     }
 
-    pub(crate) const fn of_log(what: What) -> Self {
+    /// What concerns the log as a whole.
+    pub const fn of_log(what: What) -> Self {
         Self { index: None, layer: None, what }
     }
 }
@@ -99,6 +101,11 @@ pub enum What {
     /// The key of a commit.
     #[error("R0 of its commit is by none of the node's layer keys at its time")]
     ForeignKey,
+    /// A commit that lost its end.
+    #[error(
+        "its commit was signed with more entries, of which the first that is missing is this one"
+    )]
+    CutCommit,
     /// The first entry.
     #[error("the log does not begin with an entry `opened` for its origin")]
     NotOpened,
@@ -213,6 +220,7 @@ impl What {
             Self::Shrunk { .. } => "shrunk",
             Self::Statement(_) => "statement",
             Self::ForeignKey => "foreign-key",
+            Self::CutCommit => "cut-commit",
             Self::NotOpened => "not-opened",
             Self::OtherNote => "other-note",
             Self::BadKeyList => "bad-key-list",

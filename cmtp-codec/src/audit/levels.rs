@@ -18,6 +18,36 @@ impl Tile {
     /// Hashes of a full tile.
     pub const FULL: usize = 256;
 
+    /// Where it stands below its log: C2SP tlog-tiles.
+    pub fn path(self) -> String {
+        self.named(false).path().replacen("tile/8/", "tile/", 1)
+    }
+
+    /// Where the entries of a tile of leaves stand, beside it.
+    pub fn bundle_path(self) -> String {
+        self.named(true).path().replacen("tile/8/data/", "tile/entries/", 1)
+    }
+
+    /// The full tile, of which a narrower one is the beginning.
+    #[must_use]
+    pub const fn full(self) -> Self {
+        Self { width: Self::FULL, ..self }
+    }
+
+    /// The tile of leaves that holds the leaf `index` of a log of `size`.
+    pub fn of_leaf(index: u64, size: u64) -> Self {
+        let number = index / Self::FULL as u64;
+        let left = size.saturating_sub(number.saturating_mul(Self::FULL as u64));
+        let width = usize::try_from(left).unwrap_or(usize::MAX).min(Self::FULL);
+        Self { level: 0, number, width }
+    }
+
+    fn named(self, is_data: bool) -> tlog_tiles::Tile {
+        let width = u32::try_from(self.width.clamp(1, Self::FULL)).unwrap_or(1);
+        let level = if is_data { 0 } else { self.level };
+        tlog_tiles::Tile::new(HEIGHT, level, self.number, width, is_data)
+    }
+
     /// Index of the first leaf under it.
     pub fn first_leaf(self) -> u64 {
         self.leaf(0)
@@ -96,6 +126,8 @@ impl Levels {
 
 /// Leaves under a hash grow by this many bits with each level.
 const BITS: u32 = Tile::FULL.ilog2();
+/// The same, as the library wants it.
+const HEIGHT: u8 = 8;
 /// Hashes above it would stand for more leaves than an index can name.
 const MAX_LEVEL: u32 = 7;
 
@@ -124,5 +156,10 @@ mod tests {
         let expected =
             [Tile { level: 0, number: 3, width: 232 }, Tile { level: 1, number: 0, width: 3 }];
         assert_eq!(partial, expected);
+        let paths: Vec<_> = expected.iter().map(|tile| tile.path()).collect();
+        assert_eq!(paths, ["tile/0/003.p/232", "tile/1/000.p/3"]);
+        assert_eq!(expected[0].full().bundle_path(), "tile/entries/003");
+        assert_eq!(Tile::of_leaf(999, 1_000), expected[0]);
+        assert_eq!(Tile::of_leaf(1_234_067 * 256, u64::MAX).path(), "tile/0/x001/x234/067");
     }
 }

@@ -27,8 +27,16 @@ pub(crate) struct TreeCheck {
     ahead: VecDeque<Option<Digest>>,
     /// Leaves that the tiles so far stand for.
     told: u64,
-    /// Tiles above the leaves, as those below make them, to be compared.
-    made: VecDeque<(Tile, Vec<Digest>)>,
+    /// Tiles above the leaves, to be compared.
+    made: VecDeque<Made>,
+}
+
+/// A tile above the leaves, as the entries make it, and as the tiles below make it where they differ from those.
+#[derive(Clone, Debug)]
+struct Made {
+    tile: Tile,
+    by_entries: Vec<Digest>,
+    by_tiles: Option<Vec<Digest>>,
 }
 
 impl TreeCheck {
@@ -46,14 +54,19 @@ impl TreeCheck {
         self.log.map_or(0, |log| log.size)
     }
 
+    /// The log's leaf hashes behind the entries so far, as far as their tiles were handed in.
+    pub(crate) fn ahead(&self) -> impl Iterator<Item = Digest> {
+        self.ahead.iter().map_while(|leaf| *leaf)
+    }
+
     pub(crate) fn root(&self) -> Digest {
         self.entries.root()
     }
 
     /// The tile that is to be handed in before the entries below `through`.
     pub(crate) fn wanted(&self, through: u64) -> Option<Tile> {
-        if let Some((tile, _)) = self.made.front() {
-            return Some(*tile);
+        if let Some(made) = self.made.front() {
+            return Some(made.tile);
         }
         if self.told >= through.min(self.size()) {
             return None;
@@ -75,9 +88,11 @@ impl TreeCheck {
             }
             return hashes.is_none().then_some(missing);
         }
-        let (_, made) = self.made.pop_front()?;
+        let made = self.made.pop_front()?;
         let Some(hashes) = hashes else { return Some(missing) };
-        let place = made.iter().zip(hashes).position(|(made, told)| made != told)?;
+        let other = |made: &[Digest]| made.iter().zip(hashes).position(|(made, told)| made != told);
+        // Where the tiles below were changed, and this one was not, that was said of the leaf.
+        let place = other(&made.by_entries)?.max(made.by_tiles.map_or(Some(0), |it| other(&it))?);
         Some(Finding::at(tile.leaf(place), What::OtherTile(TileName(tile))))
     }
 
@@ -89,19 +104,17 @@ impl TreeCheck {
         if !is_same && self.tiles.is_none() {
             self.tiles = Some(self.entries.clone());
         }
-        let made = &mut self.made;
-        let mut full = |tile: Tile, hashes: &[Digest]| {
+        let (mut by_entries, mut by_tiles) = (Vec::new(), Vec::new());
+        let keep = |made: &mut Vec<_>, tile: Tile, hashes: &[Digest]| {
             if is_logged && tile.level > 0 {
-                made.push_back((tile, hashes.to_vec()));
+                made.push((tile, hashes.to_vec()));
             }
         };
-        match &mut self.tiles {
-            None => self.entries.push(leaf, full),
-            Some(tiles) => {
-                self.entries.push(leaf, |_, _| ());
-                tiles.push(told.unwrap_or(leaf), &mut full);
-            }
+        self.entries.push(leaf, |tile, hashes| keep(&mut by_entries, tile, hashes));
+        if let Some(tiles) = &mut self.tiles {
+            tiles.push(told.unwrap_or(leaf), |tile, hashes| keep(&mut by_tiles, tile, hashes));
         }
+        self.keep(by_entries, by_tiles);
         self.check_heads(findings);
         is_same
     }
@@ -125,8 +138,22 @@ impl TreeCheck {
                 findings.push(Finding::of_log(What::OtherRoot { size, by: RootOf::Checkpoint }));
             }
         }
-        let chain = self.tiles.as_ref().unwrap_or(&self.entries);
-        let above = chain.partial().filter(|(tile, _)| tile.level > 0);
-        self.made.extend(above.map(|(tile, hashes)| (tile, hashes.to_vec())));
+        let above = |levels: &Levels| {
+            let above = levels.partial().filter(|(tile, _)| tile.level > 0);
+            above.map(|(tile, hashes)| (tile, hashes.to_vec())).collect()
+        };
+        let by_tiles = self.tiles.as_ref().map_or(Vec::new(), above);
+        self.keep(above(&self.entries), by_tiles);
+    }
+
+    /// Both have the same tiles, or `by_tiles` has none.
+    fn keep(&mut self, by_entries: Vec<(Tile, Vec<Digest>)>, by_tiles: Vec<(Tile, Vec<Digest>)>) {
+        let mut by_tiles = by_tiles.into_iter().map(|(_, hashes)| hashes);
+        let made = by_entries.into_iter().map(|(tile, by_entries)| Made {
+            tile,
+            by_entries,
+            by_tiles: by_tiles.next(),
+        });
+        self.made.extend(made);
     }
 }

@@ -80,7 +80,8 @@ impl Verify {
             progress(audit.entries(), &found);
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (summary, findings) = audit.finish(u64::try_from(now.as_micros()).unwrap_or(u64::MAX));
+        let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        let (summary, findings) = audit.finish(now).map_err(failure)?;
         found.add(findings);
         let exit = match (summary.findings, options.pin) {
             (0, Some(_)) => Exit::Success,
