@@ -5,8 +5,10 @@
 //! the node may run meanwhile.
 
 mod error;
+mod export;
 mod journal;
 mod log;
+mod rows;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,8 +23,10 @@ use cmtp_codec::{Entry, KeyList, PublicKey, Replay, Verified};
 use cmtp_spec::{EntryType, KeyUse};
 
 pub use crate::audit::error::AuditError;
+pub use crate::audit::export::{Exported, export};
 pub use crate::audit::journal::{Journal, Next, RecordKeys};
 use crate::audit::log::Log;
+pub use crate::audit::rows::{Filter, Row, rows};
 
 /// What an audit is to look at.
 #[derive(Clone, Debug, Default)]
@@ -62,14 +66,8 @@ impl Audit {
     /// # Errors
     /// [`AuditError`] where it holds no journal, or that of another node than the one that is pinned.
     pub fn open(folder: &Path, options: &AuditOptions) -> Result<Self, AuditError> {
-        let journal = folder.join(JOURNAL);
         let is_archive = folder.join(KEY_LIST).exists();
-        let keys = match (&options.keys, is_archive) {
-            (Some(keys), _) => RecordKeys::In(keys.clone()),
-            (None, true) => RecordKeys::Nowhere,
-            (None, false) => RecordKeys::Beside,
-        };
-        let journal = Journal::open(&journal, keys)?;
+        let journal = open_journal(folder, options.keys.clone())?;
         let node = journal.node();
         if let Some(expected) = options.pin.filter(|pin| *pin != node) {
             return Err(AuditError::OtherNode { expected, found: node });
@@ -239,6 +237,19 @@ fn check_checkpoint(
     for fault in fault.into_iter().chain(unsigned) {
         auditor.find(Finding::of_log(What::Checkpoint(fault)));
     }
+}
+
+/// Opens the journal of a data folder or archive; `keys` is the file of an archive's record keys.
+///
+/// # Errors
+/// [`AuditError`] where there is none.
+pub fn open_journal(folder: &Path, keys: Option<PathBuf>) -> Result<Journal, AuditError> {
+    let keys = match keys {
+        Some(keys) => RecordKeys::In(keys),
+        None if folder.join(KEY_LIST).exists() => RecordKeys::Nowhere,
+        None => RecordKeys::Beside,
+    };
+    Journal::open(&folder.join(JOURNAL), keys)
 }
 
 /// The key list that the log notes first: what its beginning was signed under.

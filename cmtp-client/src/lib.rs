@@ -70,6 +70,7 @@ mod token;
 mod trust;
 mod url;
 mod value;
+mod walk;
 
 pub use crate::answer::{Answer, BadAnswer};
 pub use crate::call::CallError;
@@ -94,3 +95,4 @@ pub use crate::tls::TlsError;
 pub use crate::token::{Token, TokenError};
 pub use crate::trust::{Trust, TrustedBy, Untrusted};
 pub use crate::url::{NodeUrl, UrlError};
+pub use crate::walk::{walk, walk_html};

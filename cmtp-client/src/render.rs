@@ -98,14 +98,23 @@ pub fn untrusted_tree(links: &[Link], seal: Option<&Seal>, style: Style) -> Stri
     tree.out
 }
 
-struct Tree {
+/// A branch of a tree: a layer, the seal, the verdict.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Branch {
+    pub(crate) title: String,
+    /// Names and what they have.
+    pub(crate) items: Vec<(String, String)>,
+}
+
+pub(crate) struct Tree {
     out: String,
     style: Style,
+    pub(crate) branches: Vec<Branch>,
 }
 
 impl Tree {
-    const fn new(style: Style) -> Self {
-        Self { out: String::new(), style }
+    pub(crate) const fn new(style: Style) -> Self {
+        Self { out: String::new(), style, branches: Vec::new() }
     }
 
     fn title(&mut self, links: &[Link]) {
@@ -116,7 +125,13 @@ impl Tree {
         self.line(&format!("message {target}"));
     }
 
-    fn link(&mut self, number: usize, link: &Link, head: Option<&Digest>, grade: Option<Grade>) {
+    pub(crate) fn link(
+        &mut self,
+        number: usize,
+        link: &Link,
+        head: Option<&Digest>,
+        grade: Option<Grade>,
+    ) {
         let mut title = self.paint(Paint::Bold, &format!("{number} {}", link.step()));
         if link.status() != Status::NONE {
             let paint =
@@ -129,7 +144,7 @@ impl Tree {
         if let Some(grade) = grade {
             let _infallible = write!(title, "  {}", self.paint(Paint::of(grade), grade.as_str()));
         }
-        self.line(&format!("├─ {title}"));
+        self.branch("├─", title);
         let flags = LayerFlags::ALL.iter().filter(|flag| link.flags().0 & flag.0 != 0);
         let flags: Vec<_> = flags.map(ToString::to_string).collect();
         if !flags.is_empty() {
@@ -177,9 +192,9 @@ impl Tree {
         }
     }
 
-    fn seal(&mut self, seal: &Seal) {
+    pub(crate) fn seal(&mut self, seal: &Seal) {
         let title = self.paint(Paint::Bold, "seal");
-        self.line(&format!("└─ {title}  {}", value::short(&seal.key)));
+        self.branch("└─", format!("{title}  {}", value::short(&seal.key)));
         let hash = self.paint(Paint::Dim, &seal.hash.to_string());
         self.item(" ", "F", &hash);
         if let Some(receipt) = &seal.receipt {
@@ -215,7 +230,7 @@ impl Tree {
         }
     }
 
-    fn verdict(&mut self, replay: &Replay) {
+    pub(crate) fn verdict(&mut self, replay: &Replay) {
         let (paint, text) = match (replay.verdict, &replay.message.seal.keys) {
             (Verdict::Authentic, Some(KeyList { root, .. })) => {
                 (Paint::Green, format!("authentic: {root} promised it"))
@@ -227,6 +242,7 @@ impl Tree {
             ),
         };
         let verdict = self.paint(paint, &text);
+        self.branches.push(Branch { title: format!("verdict  {verdict}"), items: Vec::new() });
         self.line(&format!("verdict  {verdict}"));
         let process = match &replay.process {
             ProcessVerdict::Follows => "follows its opcode".to_owned(),
@@ -236,9 +252,23 @@ impl Tree {
             }
         };
         self.line(&format!("process  {process}"));
+        self.note("process", &process);
+    }
+
+    fn branch(&mut self, mark: &str, title: String) {
+        self.line(&format!("{mark} {title}"));
+        self.branches.push(Branch { title, items: Vec::new() });
+    }
+
+    /// Adds to the last branch what the tree itself does not show.
+    pub(crate) fn note(&mut self, name: &str, text: &str) {
+        if let Some(branch) = self.branches.last_mut() {
+            branch.items.push((name.to_owned(), text.to_owned()));
+        }
     }
 
     fn item(&mut self, branch: &str, name: &str, text: &str) {
+        self.note(name, text);
         self.line(&format!("{branch}    {name:NAME_WIDTH$} {text}"));
     }
 
@@ -247,13 +277,13 @@ impl Tree {
         self.out.push('\n');
     }
 
-    fn paint(&self, paint: Paint, text: &str) -> String {
+    pub(crate) fn paint(&self, paint: Paint, text: &str) -> String {
         self.style.paint(paint, text)
     }
 }
 
 /// Of the longest of CMTP's own names, `exporter-digest` and `connection-kind`, with a little air.
-const NAME_WIDTH: usize = 16;
+pub(crate) const NAME_WIDTH: usize = 16;
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use cmtp_codec::PublicKey;
+use cmtp_codec::audit::What;
 
 /// Why a journal, an archive or a log can't be audited.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,16 @@ pub enum AuditError {
     NoJournal {
         /// The folder.
         folder: PathBuf,
+    },
+    /// A journal that can't be read on.
+    #[error("{}: entry {index}: {what}; `cmtp audit verify` says more", folder.display())]
+    Broken {
+        /// The folder.
+        folder: PathBuf,
+        /// The first entry that can't be read.
+        index: u64,
+        /// What is wrong.
+        what: What,
     },
     /// A file that holds no record keys.
     #[error("{}: no record keys of this node; name the file that `cmtp audit export --with-keys` made with this archive", path.display())]

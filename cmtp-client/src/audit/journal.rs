@@ -117,6 +117,11 @@ impl Journal {
         self.node
     }
 
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Whether the keys of the records are there.
     pub fn has_keys(&self) -> bool {
         self.keys != RecordKeys::Nowhere
@@ -364,8 +369,8 @@ fn check_keys(path: &Path, node: &PublicKey) -> Result<(), AuditError> {
 const FIRST: std::ops::Range<usize> = 8..16;
 /// Where it names the node.
 const NODE: std::ops::Range<usize> = 16..48;
-const ENTRIES: &str = "entries";
-const RECORDS: &str = "records";
+pub(crate) const ENTRIES: &str = "entries";
+pub(crate) const RECORDS: &str = "records";
 const KEYS: &str = "keys";
 const LOG: &str = "wal";
 const NO_COMMIT: &str = "a record is no whole commit";

@@ -4,9 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cmtp_codec::Digest;
 use cmtp_codec::audit::Tile;
 use cmtp_codec::log::SignedCheckpoint;
+use cmtp_codec::{Digest, Entry};
 use cmtp_spec::limits;
 
 use crate::audit::error::AuditError;
@@ -14,6 +14,7 @@ use crate::audit::error::AuditError;
 /// Where a log's checkpoint and tiles are.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
+    number: u32,
     place: Place,
 }
 
@@ -29,7 +30,7 @@ impl Log {
         let numbers = logs.filter_map(|log| log.ok()?.file_name().to_str()?.parse::<u32>().ok());
         let log = |number: u32| folder.join(LOG).join(number.to_string());
         let newest = numbers.filter(|&number| log(number).join(CHECKPOINT).exists()).max()?;
-        Some(Self { place: Place::Folder(log(newest)) })
+        Some(Self { number: newest, place: Place::Folder(log(newest)) })
     }
 
     /// The checkpoint; `None` where it is none.
@@ -37,6 +38,24 @@ impl Log {
         let bytes = self.read(CHECKPOINT, limits::CHECKPOINT_MAX)?;
         let note = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         Ok(note.and_then(|note| SignedCheckpoint::parse(&note).ok()))
+    }
+
+    /// Its number.
+    pub(crate) const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The entries beside a tile of leaves, each behind its length; of a narrow one that was filled since, its beginning.
+    pub(crate) fn bundle(&self, tile: Tile) -> Result<Option<Vec<u8>>, AuditError> {
+        let max = (Tile::FULL * ENTRY) as u64;
+        let mut bytes = self.read(&tile.bundle_path(), max)?;
+        if bytes.is_none() && tile.width < Tile::FULL {
+            bytes = self.read(&tile.full().bundle_path(), max)?;
+        }
+        Ok(bytes.map(|mut bytes| {
+            bytes.truncate(tile.width * ENTRY);
+            bytes
+        }))
     }
 
     /// The hashes of a tile; of a narrow one that was filled since, its beginning.
@@ -76,3 +95,5 @@ pub(crate) const LOG: &str = "log";
 /// The file with a log's last checkpoint.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 const HASH: usize = 32;
+/// An entry in a bundle: its length in two bytes, and itself.
+pub(crate) const ENTRY: usize = 2 + Entry::LENGTH;

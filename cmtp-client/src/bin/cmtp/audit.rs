@@ -1,5 +1,8 @@
 //! `cmtp audit`.
 
+mod entries;
+mod export;
+mod replay;
 mod verify;
 
 use clap::{ColorChoice, Subcommand};
@@ -16,12 +19,20 @@ use crate::exit::Outcome;
 #[command(verbatim_doc_comment)]
 pub(crate) enum Audit {
     Verify(Box<verify::Verify>),
+    Export(export::Export),
+    Tail(Box<entries::Tail>),
+    Grep(Box<entries::Grep>),
+    Replay(replay::Replay),
 }
 
 impl Audit {
     pub(crate) fn run(self, color: ColorChoice) -> Outcome {
         match self {
             Self::Verify(verify) => verify.run(color),
+            Self::Export(export) => export.run(),
+            Self::Tail(tail) => tail.run(),
+            Self::Grep(grep) => grep.run(),
+            Self::Replay(replay) => replay.run(color),
         }
     }
 }
