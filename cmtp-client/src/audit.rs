@@ -7,14 +7,16 @@
 mod error;
 mod export;
 mod journal;
+mod kept;
 mod log;
 mod rows;
+mod served;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cmtp_codec::audit::{Auditor, Finding, Summary, Tile, TreeHead, What};
+use cmtp_codec::audit::{Auditor, Finding, Summary, Tile, TreeHead, What, read_bundle};
 use cmtp_codec::journal::Commit;
 use cmtp_codec::log::{
     Checkpoint, NoteKind, Policy, SignedCheckpoint, VerifierKey, parse_log_origin,
@@ -25,8 +27,10 @@ use cmtp_spec::{EntryType, KeyUse};
 pub use crate::audit::error::AuditError;
 pub use crate::audit::export::{Exported, export};
 pub use crate::audit::journal::{Journal, Next, RecordKeys};
+pub use crate::audit::kept::keep;
 use crate::audit::log::Log;
 pub use crate::audit::rows::{Filter, Row, rows};
+use crate::home::Home;
 
 /// What an audit is to look at.
 #[derive(Clone, Debug, Default)]
@@ -40,21 +44,28 @@ pub struct AuditOptions {
     pub log_only: bool,
     /// Which witnesses have to have cosigned the checkpoint.
     pub policy: Option<Policy>,
-    /// The checkpoint of this log that was seen last.
-    pub kept: Option<Checkpoint>,
+    /// Where the checkpoint is kept that was seen last, if anywhere.
+    pub home: Option<Home>,
+    /// The node's key list.
+    pub key_list: Option<Arc<Verified<KeyList>>>,
+    /// The key of the log's checkpoints, where no key list is to be looked at.
+    pub log_key: Option<VerifierKey>,
     /// What callers saved, by the name that findings call it.
     pub receipts: Vec<(String, Arc<Verified<Replay>>)>,
 }
 
-/// An audit of a folder that is under way.
+/// An audit that is under way.
 ///
 /// A clone goes on where the file began that is being read.
 #[derive(Clone, Debug)]
 pub struct Audit {
+    node: PublicKey,
     auditor: Auditor,
-    journal: Journal,
+    /// `None`: the entries come from the log.
+    journal: Option<Journal>,
     log: Option<Log>,
     checkpoint: Option<SignedCheckpoint>,
+    log_key: Option<VerifierKey>,
     policy: Option<Policy>,
     log_only: bool,
     is_ended: bool,
@@ -79,23 +90,78 @@ impl Audit {
         if !journal.has_keys() {
             auditor = auditor.without_record_keys();
         }
-        if is_archive {
-            auditor.key_list(read_key_list(&folder.join(KEY_LIST))?);
-        } else if let Some(keys) = first_key_list(journal.clone())? {
-            auditor.begin_with_keys(keys);
+        match &options.key_list {
+            Some(keys) => auditor.key_list(Verified::clone(keys)),
+            None if is_archive => auditor.key_list(read_key_list(&folder.join(KEY_LIST))?),
+            None => {
+                if let Some(keys) = first_key_list(journal.clone())? {
+                    auditor.begin_with_keys(keys);
+                }
+            }
         }
+        let journal = if options.log_only { journal.entries_only() } else { journal };
+        Self::begin(auditor, node, Some(journal), Log::in_folder(folder), options)
+    }
+
+    /// Begins with a log that is served at `url`, such as `http://127.0.0.1:8080/log/0`: entries, tiles and checkpoint.
+    ///
+    /// # Errors
+    /// [`AuditError`] where there is none, that of another node than the one that is pinned, or no key to verify it by.
+    pub fn open_url(url: &str, options: &AuditOptions) -> Result<Self, AuditError> {
+        let log = Log::served(url)?;
+        let none = || AuditError::NoLog { url: url.to_owned() };
+        let checkpoint = log.checkpoint()?.ok_or_else(none)?;
+        let (node, _) = parse_log_origin(&checkpoint.untrusted().origin).ok_or_else(none)?;
+        if let Some(expected) = options.pin.filter(|pin| *pin != node) {
+            return Err(AuditError::OtherNode { expected, found: node });
+        }
+        let mut auditor = Auditor::new(node);
+        match (&options.key_list, &options.log_key) {
+            (Some(keys), _) => auditor.key_list(Verified::clone(keys)),
+            (None, Some(_)) => {}
+            (None, None) => return Err(AuditError::NoLogKey),
+        }
+        let options = AuditOptions { log_only: true, ..options.clone() };
+        Self::begin(auditor, node, None, Some(log), &options)
+    }
+
+    fn begin(
+        mut auditor: Auditor,
+        node: PublicKey,
+        journal: Option<Journal>,
+        log: Option<Log>,
+        options: &AuditOptions,
+    ) -> Result<Self, AuditError> {
         for (name, replay) in &options.receipts {
             auditor.promise(name, replay);
         }
-        let log = Log::in_folder(folder);
-        let checkpoint = match &log {
-            Some(log) => begin_log(&mut auditor, log, options.kept.as_ref())?,
+        let kept = match &options.home {
+            Some(home) => kept::load(home, &node)?,
             None => None,
         };
-        let policy = options.policy.clone();
+        let checkpoint = match &log {
+            Some(log) => {
+                begin_log(&mut auditor, log, kept.as_ref().map(SignedCheckpoint::untrusted))?
+            }
+            None if kept.is_some() => {
+                auditor.find(Finding::of_log(What::Checkpoint(GONE.to_owned())));
+                None
+            }
+            None => None,
+        };
+        let (log_key, policy) = (options.log_key.clone(), options.policy.clone());
         let log_only = options.log_only;
-        let journal = if log_only { journal.entries_only() } else { journal };
-        Ok(Self { auditor, journal, log, checkpoint, policy, log_only, is_ended: false })
+        Ok(Self {
+            node,
+            auditor,
+            journal,
+            log,
+            checkpoint,
+            log_key,
+            policy,
+            log_only,
+            is_ended: false,
+        })
     }
 
     /// The checkpoint that the entries are compared with; its signature is checked at the end.
@@ -105,12 +171,12 @@ impl Audit {
 
     /// The node whose journal it says it is.
     pub const fn node(&self) -> PublicKey {
-        self.journal.node()
+        self.node
     }
 
     /// The number of entries so far.
     pub const fn entries(&self) -> u64 {
-        self.journal.next_index()
+        self.auditor.next_index()
     }
 
     /// Reads on, to the end of a file at most; `false` where nothing follows.
@@ -119,14 +185,23 @@ impl Audit {
     /// [`AuditError`] where a file can't be read.
     pub fn step(&mut self) -> Result<bool, AuditError> {
         while !self.is_ended {
-            match self.journal.next()? {
+            let next = match &mut self.journal {
+                Some(journal) => journal.next()?,
+                None => self.next_bundle()?,
+            };
+            match next {
                 Next::Commit(commit) if self.log_only => {
                     let entries: Vec<_> =
                         commit.pieces.iter().map(|piece| piece.entry.to_bytes()).collect();
                     self.take_entries(&entries)?;
                 }
                 Next::Commit(commit) => self.commit(&commit)?,
-                Next::Entries(entries) => self.take_entries(&entries)?,
+                Next::Entries(entries) => {
+                    self.take_entries(&entries)?;
+                    if self.journal.is_none() {
+                        return Ok(true);
+                    }
+                }
                 Next::Broken(index, what) => {
                     self.auditor.broken(index, what);
                     self.is_ended = true;
@@ -151,12 +226,28 @@ impl Audit {
         self.hand_in_tiles(self.auditor.next_index())?;
         if let Some(checkpoint) = &self.checkpoint {
             // By the keys that the log noted last: those at its beginning may have been others.
-            let keys = log_keys(checkpoint, self.auditor.keys());
+            let keys = match &self.log_key {
+                Some(key) => vec![key.clone()],
+                None => log_keys(checkpoint, self.auditor.keys()),
+            };
             check_checkpoint(&mut self.auditor, checkpoint, &keys, self.policy.as_ref());
         } else if self.policy.as_ref().is_some_and(Policy::asks_for_witnesses) {
             self.auditor.find(Finding::of_log(What::Checkpoint("there is none".to_owned())));
         }
         Ok(self.auditor.finish(now))
+    }
+
+    /// The next entries of a log without a journal.
+    fn next_bundle(&self) -> Result<Next, AuditError> {
+        let size = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.untrusted().size);
+        let next = self.auditor.next_index();
+        let Some(log) = self.log.as_ref().filter(|_| next < size) else { return Ok(Next::End) };
+        let tile = Tile::of_leaf(next, size);
+        let bundle = log.bundle(tile)?.and_then(|bundle| read_bundle(&bundle, Tile::FULL));
+        Ok(match bundle.filter(|entries| entries.len() == tile.width) {
+            Some(entries) => Next::Entries(entries),
+            None => Next::Broken(next, What::Files("a bundle of entries is missing or not whole")),
+        })
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<(), AuditError> {
@@ -282,6 +373,8 @@ pub fn read_key_list(path: &Path) -> Result<Verified<KeyList>, AuditError> {
     list.ok_or_else(|| AuditError::NoKeyList { path: path.to_owned() })
 }
 
+/// There was a log, and there is none.
+const GONE: &str = "there is none, and there was one when this auditor looked last";
 /// The folder of the journal, in a node's data and in an archive.
 const JOURNAL: &str = "journal";
 /// An archive's key list.

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use aws_lc_rs::rand;
+use cmtp_codec::log::{NoteKind, NoteSigner, VerifierKeyError};
 use cmtp_codec::{PublicKey, SignatureError, SigningKey};
 use data_encoding::HEXLOWER;
 
@@ -98,6 +99,15 @@ impl Identity {
     /// Whether nobody keeps it.
     pub const fn is_ephemeral(&self) -> bool {
         self.ephemeral
+    }
+
+    /// Signs reports of audits as notes under the name of this identity's DID. What a note's signature is over never
+    /// begins as what an identity signs else does.
+    ///
+    /// # Errors
+    /// [`VerifierKeyError`]; a DID is a good name.
+    pub fn into_report_signer(self) -> Result<NoteSigner, VerifierKeyError> {
+        NoteSigner::new(self.did().to_string(), NoteKind::Ed25519, self.key)
     }
 
     pub(crate) const fn key(&self) -> &SigningKey {

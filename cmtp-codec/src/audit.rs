@@ -6,6 +6,7 @@
 //!
 //! Start from [`Auditor`].
 
+mod bundle;
 mod erased;
 mod finding;
 mod levels;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use cmtp_spec::{EntryFlags, EntryType, JournalMode, KeyUse};
 
+pub use crate::audit::bundle::{read_bundle, write_bundle};
 use crate::audit::erased::Erased;
 pub use crate::audit::finding::{Finding, RootOf, TileName, What};
 pub use crate::audit::levels::{Levels, Tile};

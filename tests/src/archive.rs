@@ -59,6 +59,7 @@ pub struct Maker {
     pub time: u64,
     next: u64,
     serial: u64,
+    last: Entry,
     pieces: Vec<Piece>,
     files: BTreeMap<u64, Option<Files>>,
     keys: Option<BufWriter<File>>,
@@ -120,6 +121,7 @@ impl Maker {
             time: 1_790_000_000_000_000,
             next: 0,
             serial: 0,
+            last: Self::entry(EntryType::OPENED),
             pieces: Vec::new(),
             files: BTreeMap::new(),
             keys,
@@ -166,6 +168,20 @@ impl Maker {
         message.piece(self, entry_type);
     }
 
+    /// Adds a read that is journalled so many microseconds after the node answered it.
+    pub fn read_later(&mut self, status: Status, later: u64) {
+        let mut message = Begun::new(self, "0xS:echo");
+        message.layer(self, Step::ADMIT, Status::NONE);
+        message.layer(self, Step::SERVE, status);
+        self.time += later;
+        message.piece(self, EntryType::EXCHANGE);
+    }
+
+    /// The entry that was added last; its time is that of its commit.
+    pub const fn last_entry(&self) -> Entry {
+        self.last
+    }
+
     /// Adds a write; with `ends`, its outcome, too.
     pub fn write(&mut self, ends: bool) {
         let mut message = Begun::new(self, "0xSW:orders");
@@ -193,7 +209,7 @@ impl Maker {
     /// Adds a note of the node's own.
     pub fn note(&mut self, entry_type: EntryType, content: &[u8]) {
         let seal = Digest::of(content);
-        let entry = Entry { seal, ..self.entry(entry_type) };
+        let entry = Entry { seal, ..Self::entry(entry_type) };
         self.add(entry, None, &[], content);
         self.commit();
     }
@@ -204,7 +220,7 @@ impl Maker {
     }
 
     /// What all entries begin as.
-    pub fn entry(&self, entry_type: EntryType) -> Entry {
+    pub const fn entry(entry_type: EntryType) -> Entry {
         Entry {
             entry_type,
             opcode: Opcode(0),
@@ -307,6 +323,7 @@ impl Maker {
     /// Hides a piece, and commits once there are enough; the index that it has.
     fn add(&mut self, entry: Entry, begin: Option<u64>, cores: &[u8], content: &[u8]) -> u64 {
         let index = self.next_index();
+        self.last = entry;
         let mut keys = [0; PieceKeys::LENGTH];
         keys[..8].copy_from_slice(&(index + 1).to_be_bytes());
         keys[32..40].copy_from_slice(&(index + 1).to_be_bytes());
@@ -401,7 +418,7 @@ impl Begun {
             layers: self.chain.length(),
             message_id: self.id,
             seal,
-            ..maker.entry(entry_type)
+            ..Maker::entry(entry_type)
         };
         let (content, cores) = (self.content.split(), self.cores.split());
         let index = maker.add(entry, self.begin, &cores, &content);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use cmtp_codec::PublicKey;
 use cmtp_codec::audit::What;
+use cmtp_codec::log::CheckpointError;
 
 /// Why a journal, an archive or a log can't be audited.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,33 @@ pub enum AuditError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// A file that is served can't be had.
+    #[error("{url}: {source}")]
+    Http {
+        /// The file.
+        url: String,
+        /// What went wrong.
+        source: Box<ureq::Error>,
+    },
+    /// There is no log.
+    #[error("{url}: no log is served there; name one such as http://127.0.0.1:8080/log/0")]
+    NoLog {
+        /// Where it was looked for.
+        url: String,
+    },
+    /// Nothing to verify a checkpoint by.
+    #[error(
+        "a log that is served is verified by its key: name the node's key list (--key-list) or the log's key (--vkey)"
+    )]
+    NoLogKey,
+    /// A checkpoint that was kept and can't be read.
+    #[error("{}: {source}; restore the file from a backup, or remove it, and with it what was known of this log", path.display())]
+    Kept {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: CheckpointError,
     },
     /// There is no journal.
     #[error("{}: no journal of a node; name a node's data folder, or an archive that `cmtp audit export` made", folder.display())]
@@ -53,13 +81,5 @@ pub enum AuditError {
         expected: PublicKey,
         /// The node that it is of.
         found: PublicKey,
-    },
-    /// A receipt that does not hold by itself.
-    #[error("{name}: {source}")]
-    Receipt {
-        /// The file.
-        name: String,
-        /// What is wrong.
-        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }

@@ -10,6 +10,7 @@ use cmtp_codec::{Digest, Entry};
 use cmtp_spec::limits;
 
 use crate::audit::error::AuditError;
+use crate::audit::served::Served;
 
 /// Where a log's checkpoint and tiles are.
 #[derive(Clone, Debug)]
@@ -21,6 +22,7 @@ pub(crate) struct Log {
 #[derive(Clone, Debug)]
 enum Place {
     Folder(PathBuf),
+    Served(Served),
 }
 
 impl Log {
@@ -38,6 +40,13 @@ impl Log {
         let bytes = self.read(CHECKPOINT, limits::CHECKPOINT_MAX)?;
         let note = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         Ok(note.and_then(|note| SignedCheckpoint::parse(&note).ok()))
+    }
+
+    /// The log that is served below `url`, which ends in its number.
+    pub(crate) fn served(url: &str) -> Result<Self, AuditError> {
+        let url = url.trim_end_matches('/').trim_end_matches("/checkpoint").to_owned();
+        let number = url.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+        Ok(Self { number, place: Place::Served(Served::new(url)?) })
     }
 
     /// Its number.
@@ -75,6 +84,7 @@ impl Log {
     /// A file of the log; `None` where there is none, or a longer one.
     pub(crate) fn read(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, AuditError> {
         match &self.place {
+            Place::Served(served) => served.get(name, max),
             Place::Folder(folder) => {
                 let path = folder.join(name);
                 let read = fs::metadata(&path).and_then(|found| match found.len() > max {
