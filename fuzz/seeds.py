@@ -114,6 +114,14 @@ def stored() -> Iterator[Seed]:
             yield name, MAGIC + bytes.fromhex(case["origin"] + case["input"])
 
 
+def audit() -> Iterator[Seed]:
+    for name, data in stored():
+        # Four bytes say what is changed: which piece, which side of it, where, which bit.
+        yield name, hashlib.sha256(data).digest()[:4] + data
+    for count in 1, 3, 256:
+        yield f"bundle-{count}", b"".join(b"\x00\x44" + hashlib.shake_256(bytes([number])).digest(68) for number in range(count))
+
+
 def envelope() -> Iterator[Seed]:
     for name, _, case in cases("envelope"):
         data = bytes.fromhex(case["input"])
@@ -121,7 +129,7 @@ def envelope() -> Iterator[Seed]:
         yield name, hashlib.sha256(data).digest()[:2] + data
 
 
-TARGETS = {target.__name__: target for target in (message, round_trip, chain, answer, fqmn, stored, envelope)}
+TARGETS = {target.__name__: target for target in (message, round_trip, chain, answer, fqmn, stored, audit, envelope)}
 
 
 def main() -> int:

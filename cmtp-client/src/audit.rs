@@ -54,6 +54,15 @@ pub struct AuditOptions {
     pub receipts: Vec<(String, Arc<Verified<Replay>>)>,
 }
 
+impl AuditOptions {
+    /// Whether the log of this checkpoint is trusted by its key, whoever the node is.
+    pub fn trusts_log(&self, checkpoint: &SignedCheckpoint) -> bool {
+        let named = self.policy.iter().flat_map(|policy| &policy.logs);
+        let mut keys = self.log_key.iter().chain(named);
+        keys.any(|key| key.name() == checkpoint.untrusted().origin)
+    }
+}
+
 /// An audit that is under way.
 ///
 /// A clone goes on where the file began that is being read.
@@ -119,6 +128,7 @@ impl Audit {
         match (&options.key_list, &options.log_key) {
             (Some(keys), _) => auditor.key_list(Verified::clone(keys)),
             (None, Some(_)) => {}
+            (None, None) if options.trusts_log(&checkpoint) => {}
             (None, None) => return Err(AuditError::NoLogKey),
         }
         let options = AuditOptions { log_only: true, ..options.clone() };
@@ -226,10 +236,17 @@ impl Audit {
         self.hand_in_tiles(self.auditor.next_index())?;
         if let Some(checkpoint) = &self.checkpoint {
             // By the keys that the log noted last: those at its beginning may have been others.
-            let keys = match &self.log_key {
-                Some(key) => vec![key.clone()],
-                None => log_keys(checkpoint, self.auditor.keys()),
-            };
+            let origin = &checkpoint.untrusted().origin;
+            let named = self.policy.iter().flat_map(|policy| &policy.logs);
+            let mut keys: Vec<_> = self
+                .log_key
+                .iter()
+                .chain(named.filter(|key| key.name() == origin))
+                .cloned()
+                .collect();
+            if keys.is_empty() {
+                keys = log_keys(checkpoint, self.auditor.keys());
+            }
             check_checkpoint(&mut self.auditor, checkpoint, &keys, self.policy.as_ref());
         } else if self.policy.as_ref().is_some_and(Policy::asks_for_witnesses) {
             self.auditor.find(Finding::of_log(What::Checkpoint("there is none".to_owned())));

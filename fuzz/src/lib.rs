@@ -3,11 +3,12 @@
 //! Nothing here looks for inputs: `fuzz_targets/` hands them over from libFuzzer, and `tests/tests/fuzz_replay.rs`,
 //! on stable, from the seeds of `seeds.py` and the files of `regressions/`.
 //!
-//! Start from [`message`] (bytes of a stream), [`answer`] (a whole exchange), [`stored`] (bytes of a file) or [`envelope`] (bytes from a bus); [`chain`] makes
+//! Start from [`message`] (bytes of a stream), [`answer`] (a whole exchange), [`stored`] (bytes of a file), [`audit`] (a journal) or [`envelope`] (bytes from a bus); [`chain`] makes
 //! messages itself.
 #![forbid(unsafe_code)]
 
 mod answer;
+mod audit;
 mod chain;
 mod envelope;
 mod fqmn;
@@ -17,6 +18,7 @@ mod round_trip;
 mod stored;
 
 pub use crate::answer::answer;
+pub use crate::audit::audit;
 pub use crate::chain::chain;
 pub use crate::envelope::envelope;
 pub use crate::fqmn::fqmn;

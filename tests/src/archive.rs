@@ -177,6 +177,13 @@ impl Maker {
         message.piece(self, EntryType::EXCHANGE);
     }
 
+    /// Adds a read that was served without a word of who is admitted.
+    pub fn read_unadmitted(&mut self) {
+        let mut message = Begun::new(self, "0xS:echo");
+        message.layer(self, Step::SERVE, Status::OK);
+        message.piece(self, EntryType::EXCHANGE);
+    }
+
     /// The entry that was added last; its time is that of its commit.
     pub const fn last_entry(&self) -> Entry {
         self.last

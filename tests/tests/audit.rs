@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use aws_lc_rs::signature;
-use cmtp_codec::Entry;
 use cmtp_codec::log::{SignedCheckpoint, VerifierKey};
+use cmtp_codec::{Digest, Entry};
 use cmtp_spec::{EntryType, Opcode, Status};
 use cmtp_tests::archive::{Archive, Maker, Plan};
 use cmtp_tests::{Home, Node};
@@ -240,6 +240,32 @@ fn writes_that_nobody_closed_are_found_once_the_log_goes_on() {
         maker.read(Status::OK);
     };
     assert_eq!(found(on, |_| ()), [(Some(3), None, "no-outcome")]);
+}
+
+#[test]
+fn a_message_that_skipped_a_step_is_found_although_every_hash_is_right() {
+    // [AUD-6]
+    assert_eq!(found(Maker::read_unadmitted, |_| ()), [(Some(3), None, "process")]);
+}
+
+#[test]
+fn notes_are_what_their_entries_say() {
+    // [AUD-4]
+    let other = |entry_type| {
+        move |maker: &mut Maker| {
+            let seal = Digest::of(b"another text");
+            maker.entry_of(Entry { seal, ..Maker::entry(entry_type) });
+        }
+    };
+    assert_eq!(found(other(EntryType::CONFIG), |_| ()), [(Some(3), None, "other-note")]);
+    let list = |maker: &mut Maker| maker.note(EntryType::KEYS, b"no list");
+    assert_eq!(found(list, |_| ()), [(Some(3), None, "bad-key-list")]);
+    let another = |maker: &mut Maker| {
+        let list = cmtp_codec::KeyList::sign_single(maker.node());
+        maker.note(EntryType::KEYS, &list.to_bytes());
+    };
+    // The log key of the checkpoint is none of that list.
+    assert_eq!(found(another, |_| ()), [(None, None, "checkpoint")]);
 }
 
 #[test]

@@ -37,6 +37,11 @@ fn stored() {
 }
 
 #[test]
+fn audit() {
+    replay("audit", cmtp_fuzz::audit, 120);
+}
+
+#[test]
 fn envelope() {
     replay("envelope", cmtp_fuzz::envelope, 120);
 }

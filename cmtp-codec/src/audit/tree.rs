@@ -122,6 +122,7 @@ impl TreeCheck {
     /// Compares with the heads that are over as many entries as there are now.
     fn check_heads(&mut self, findings: &mut Vec<Finding>) {
         let size = self.entries.size();
+        // [AUD-9] The first entries MUST be those that the kept checkpoint was over.
         if let Some(kept) = self.kept.filter(|kept| kept.size == size) {
             let by_tiles = self.tiles.as_ref().is_some_and(|tiles| tiles.root() == kept.root);
             if self.entries.root() != kept.root && !by_tiles {

@@ -88,8 +88,9 @@ impl Verify {
             options.pin = Some(audit.node());
             audit = self.open(&options)?;
         }
-        let is_trusted = options.pin.is_some() || options.log_key.is_some();
         let (node, checkpoint) = (audit.node(), audit.checkpoint().cloned());
+        let is_trusted = options.pin.is_some()
+            || checkpoint.as_ref().is_some_and(|checkpoint| options.trusts_log(checkpoint));
         let mut found = Found::default();
         while audit.step().map_err(failure)? {
             found.add(audit.findings());
