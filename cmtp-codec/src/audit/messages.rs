@@ -9,11 +9,11 @@ use cmtp_spec::{EntryType, Opcode, limits};
 use crate::audit::erased::Erased;
 use crate::audit::finding::{Finding, What};
 use crate::audit::summary::{Grades, Summary};
-use crate::chain::{Chain, Link};
+use crate::chain::Link;
 use crate::journal::{Piece, PieceError, PieceKeys, read_links, redacted};
 use crate::key::PublicKey;
 use crate::keylist::KeyList;
-use crate::message::{Deviation, Fault, Grade, Invalid, Place, ProcessVerdict};
+use crate::message::{Deviation, Grade, Invalid, Place, ProcessVerdict};
 use crate::receipt::{Entry, KnownStatements, Receipt};
 use crate::seal::Seal;
 use crate::trust::Verified;
@@ -198,7 +198,9 @@ impl Reading {
     fn piece(&mut self, placed: &Placed<'_>, sealer: Sealer<'_>) -> Result<(), Finding> {
         let (index, entry) = (placed.index, &placed.piece.entry);
         let before = self.verifier.layers();
-        for link in links(placed, self.verifier.chain())? {
+        let (links, cores) = links(placed, before)?;
+        let more = cores.as_ref().is_some_and(|cores| cores.len() > links.len());
+        for (place, link) in links.into_iter().enumerate() {
             let number = self.verifier.layers();
             check_time(placed, sealer, number, &link)?;
             let grade = match (link.is_signed(), number) {
@@ -207,8 +209,18 @@ impl Reading {
                 (false, _) if sealer.is_trusted => Grade::VouchedByNode,
                 (false, _) => Grade::Unproved,
             };
-            self.verifier.link(link).map_err(|invalid| blame(index, invalid))?;
+            self.verifier.check_link(&link).map_err(|invalid| blame(index, invalid))?;
             self.grades.count(grade);
+            // [AUD-5] The cores of a record MUST be those of its layers.
+            let is_same = |cores: &Vec<Link>| {
+                cores.get(place) == Some(&redacted(self.verifier.chain(), &link))
+            };
+            if !cores.as_ref().is_none_or(is_same) {
+                return Err(other_core(index, number));
+            }
+        }
+        if more {
+            return Err(other_core(index, self.verifier.layers()));
         }
         if self.verifier.layers() == before {
             return Err(Finding::at(index, What::Record(PieceError::OtherSeal)));
@@ -247,57 +259,30 @@ fn seal(placed: &Placed<'_>, sealer: Sealer<'_>) -> Seal {
     Seal { receipt, ..Seal::new(sealer.key, placed.piece.entry.seal) }
 }
 
-/// The layers of a piece: from its content where it is there, and then its cores have to be those; else its cores.
-fn links(placed: &Placed<'_>, chain: &Chain) -> Result<Vec<Link>, Finding> {
+/// The layers of a piece, from its content where it is there, and the cores that then have to be theirs; else its cores alone.
+fn links(placed: &Placed<'_>, number: u32) -> Result<(Vec<Link>, Option<Vec<Link>>), Finding> {
     let (index, piece) = (placed.index, placed.piece);
-    let other = || Finding::at(index, What::OtherRecord);
-    let record = |error| Finding::at(index, What::Record(error));
-    let is_gone = |key: &[u8]| key == PieceKeys::DESTROYED;
     let reveal = |key: &[u8], plain: Option<Bytes>| match plain {
-        None if is_gone(key) => Ok(None),
+        None if key == PieceKeys::DESTROYED => Ok(None),
         // [AUD-5] A record that its keys don't open MUST be reported.
-        None => Err(other()),
-        Some(plain) => Ok(Some(plain)),
+        None => Err(Finding::at(index, What::OtherRecord)),
+        Some(frames) => {
+            let links = read_links(frames, number);
+            links.map(Some).map_err(|error| Finding::at(index, What::Record(error)))
+        }
     };
     let hidden = &piece.hidden;
     let content = reveal(hidden.keys.content(), hidden.content(&piece.entry.seal))?;
     let cores = reveal(hidden.keys.cores(), hidden.cores(&piece.entry.seal))?;
-    let read = |frames: Option<Bytes>| {
-        let links = frames.map(|frames| read_links(frames, chain.length())).transpose();
-        links.map_err(record)
-    };
-    let Some(content) = read(content)? else {
+    Ok(match content {
+        Some(content) => (content, cores),
         // It was checked before that one of both is there.
-        return Ok(read(cores)?.unwrap_or_default());
-    };
-    if let Some(cores) = read(cores)? {
-        check_cores(index, *chain, &content, &cores)?;
-    }
-    Ok(content)
+        None => (cores.unwrap_or_default(), None),
+    })
 }
 
-/// [AUD-5] The cores of a record MUST be those of its layers.
-fn check_cores(
-    index: u64,
-    mut chain: Chain,
-    content: &[Link],
-    cores: &[Link],
-) -> Result<(), Finding> {
-    for (place, link) in content.iter().enumerate() {
-        let number = chain.length();
-        chain.push(link).map_err(|error| {
-            blame(index, Invalid { place: Place::Layer(number), fault: Fault::Link(error) })
-        })?;
-        if cores.get(place) != Some(&redacted(&chain, link)) {
-            let what = What::OtherCore;
-            return Err(Finding { index: Some(index), layer: Some(number), what });
-        }
-    }
-    if content.len() == cores.len() {
-        Ok(())
-    } else {
-        Err(Finding { index: Some(index), layer: Some(chain.length()), what: What::OtherCore })
-    }
+const fn other_core(index: u64, layer: u32) -> Finding {
+    Finding { index: Some(index), layer: Some(layer), what: What::OtherCore }
 }
 
 /// [RCP-15] An auditor MUST report a node layer whose time is more than `clock-skew-max` from that of its first entry.
