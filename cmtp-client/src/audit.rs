@@ -196,7 +196,7 @@ impl Audit {
     pub fn step(&mut self) -> Result<bool, AuditError> {
         while !self.is_ended {
             let next = match &mut self.journal {
-                Some(journal) => journal.next()?,
+                Some(journal) => journal.read()?,
                 None => self.next_bundle()?,
             };
             match next {
@@ -363,7 +363,7 @@ pub fn open_journal(folder: &Path, keys: Option<PathBuf>) -> Result<Journal, Aud
 /// The key list that the log notes first: what its beginning was signed under.
 fn first_key_list(mut journal: Journal) -> Result<Option<Verified<KeyList>>, AuditError> {
     for _ in 0..FIRST_NOTES {
-        let commit = match journal.next()? {
+        let commit = match journal.read()? {
             Next::Commit(commit) => commit,
             Next::Entries(_) | Next::FileEnd => continue,
             Next::Broken(..) | Next::End => break,

@@ -338,7 +338,7 @@ impl Maker {
         let hidden = hidden.expect("a short text");
         self.pieces.push(Piece { entry, begin: begin.unwrap_or(index), hidden });
         // Commits of many sizes.
-        if self.pieces.len() as u64 >= 1 + self.serial * 7 % self.plan.commit_entries {
+        if self.pieces.len() as u64 > self.serial * 7 % self.plan.commit_entries {
             self.commit();
         }
         index
@@ -386,7 +386,7 @@ impl Begun {
     }
 
     fn flagged(&mut self, maker: &Maker, step: Step, status: Status, flag: LayerFlags) {
-        let is_service = step == Step::SERVE && maker.serial % 3 == 0;
+        let is_service = step == Step::SERVE && maker.serial.is_multiple_of(3);
         let actor = if is_service { &maker.service } else { &maker.node };
         let mut layer = Layer::new(step, actor.public(), maker.time, Salt(self.id))
             .with_status(status)
@@ -464,4 +464,4 @@ fn keys_path(folder: &Path) -> PathBuf {
 }
 
 /// Bytes before the first key of a file of keys.
-pub const KEYS_HEADER: u64 = HEADER as u64;
+pub const KEYS_HEADER: usize = HEADER;

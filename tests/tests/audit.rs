@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use aws_lc_rs::signature;
-use cmtp_codec::log::{SignedCheckpoint, VerifierKey};
+use cmtp_codec::log::{NoteKind, SignedCheckpoint, VerifierKey};
 use cmtp_codec::{Digest, Entry};
 use cmtp_spec::{EntryType, Opcode, Status};
 use cmtp_tests::archive::{Archive, Maker, Plan};
@@ -153,11 +153,11 @@ fn a_log_that_is_served_is_enough() {
     let output = home.cmtp(["audit", "verify", &url]);
     assert_eq!(code(&output), Some(2), "{}", text(&output.stderr));
     let policy = home.file("policy");
-    let witness = "w+7abbeb1d+BIqI4910UhOAfGbnUTOMo0r0lNfbhMZHjcqLf3DG7oxc";
+    let key = cmtp_codec::SigningKey::from_seed(&[9; 32]).expect("a seed").public();
+    let witness = VerifierKey::new("w", NoteKind::Cosignature, key).expect("a good name");
     fs::write(&policy, format!("witness w {witness}\nquorum w\n")).expect("written");
-    let output =
-        home.cmtp(["audit", "verify", &url, "--key-list", arg(&list), "--policy", arg(&policy)]);
-    assert!(matches!(code(&output), Some(2 | 4)), "{}", text(&output.stderr));
+    let (exit, view) = verify(&home, &[&url, "--key-list", arg(&list), "--policy", arg(&policy)]);
+    assert_eq!((exit, first(&view)), (Some(4), (None, "checkpoint".to_owned())), "{view:#}");
     drop(node);
     let output = home.cmtp(["audit", "verify", &url, "--key-list", arg(&list)]);
     assert_eq!(code(&output), Some(3), "{}", text(&output.stderr));
@@ -246,6 +246,23 @@ fn writes_that_nobody_closed_are_found_once_the_log_goes_on() {
 fn a_message_that_skipped_a_step_is_found_although_every_hash_is_right() {
     // [AUD-6]
     assert_eq!(found(Maker::read_unadmitted, |_| ()), [(Some(3), None, "process")]);
+}
+
+#[test]
+fn a_log_begins_with_its_own_name() {
+    // [AUD-1]
+    let node = cmtp_codec::SigningKey::from_seed(&[1; 32]).expect("a seed").public();
+    let origin = Digest::of(cmtp_codec::log::log_origin(&node, 0).as_bytes());
+    let kinds = |entry: Entry| {
+        let mut auditor = cmtp_codec::audit::Auditor::new(node);
+        auditor.entries(&[entry.to_bytes()]);
+        let (_, findings) = auditor.finish(0);
+        findings.iter().map(|it| it.what.kind()).collect::<Vec<_>>()
+    };
+    let opened = Entry { seal: origin, ..Maker::entry(EntryType::OPENED) };
+    assert!(kinds(opened).is_empty());
+    assert_eq!(kinds(Entry { entry_type: EntryType::CONFIG, ..opened }), ["not-opened"]);
+    assert_eq!(kinds(Entry { seal: Digest::ZERO, ..opened }), ["not-opened"]);
 }
 
 #[test]

@@ -56,7 +56,7 @@ pub fn export(data: &Path, archive: &Path, keys: Option<&Path>) -> Result<Export
         if checkpoint.is_some() && entries >= logged {
             break;
         }
-        match journal.next()? {
+        match journal.read()? {
             Next::Commit(commit) => {
                 let files = match &mut files {
                     Some(files) => files,

@@ -136,7 +136,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`AuditError`] where a file can't be read; what is wrong with what it holds is no error, but [`Next::Broken`].
-    pub fn next(&mut self) -> Result<Next, AuditError> {
+    pub fn read(&mut self) -> Result<Next, AuditError> {
         let Some(current) = &mut self.current else { return self.begin_file() };
         let path = self.folder.join(format!("{:020}", self.next));
         let next = match current {
@@ -182,7 +182,7 @@ impl Journal {
                         What::Files("a header is not that of this node's journal"),
                     ));
                 }
-                Ok(true) => return self.next(),
+                Ok(true) => return self.read(),
             }
         }
         let source = io::Error::from(io::ErrorKind::NotFound);
@@ -271,7 +271,7 @@ impl Moved {
             };
         }
         let mut record = vec![0; PREFIX];
-        if self.left < PREFIX as u64 || !read(&mut self.records, &mut record)? {
+        if self.left < PREFIX as u64 || !read_all(&mut self.records, &mut record)? {
             return broken(next, NO_COMMIT);
         }
         let length = u64::from(body_length(&record).unwrap_or(0));
@@ -282,7 +282,7 @@ impl Moved {
         }
         let padded = size.next_multiple_of(ALIGN as u64).min(self.left);
         record.resize(usize::try_from(padded).unwrap_or(PREFIX), 0);
-        if !read(&mut self.records, &mut record[PREFIX..])? {
+        if !read_all(&mut self.records, &mut record[PREFIX..])? {
             return broken(next, NO_COMMIT);
         }
         self.left -= padded;
@@ -321,7 +321,7 @@ impl Moved {
 }
 
 /// Fills `room`, unless the file ends before.
-fn read(file: &mut impl Read, room: &mut [u8]) -> io::Result<bool> {
+fn read_all(file: &mut impl Read, room: &mut [u8]) -> io::Result<bool> {
     Ok(read_most(file, room)? == room.len())
 }
 

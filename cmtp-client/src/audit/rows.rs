@@ -57,7 +57,7 @@ pub fn rows(
 ) -> Result<(), AuditError> {
     let mut targets: BTreeMap<u64, Option<String>> = BTreeMap::new();
     loop {
-        let commit = match journal.next()? {
+        let commit = match journal.read()? {
             Next::Commit(commit) => commit,
             Next::Entries(_) | Next::FileEnd => continue,
             Next::Broken(index, what) => {

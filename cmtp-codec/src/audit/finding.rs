@@ -148,8 +148,8 @@ pub enum What {
     /// An intent that nothing closes.
     #[error("an intent without an outcome, and the log goes on")]
     NoOutcome,
-    /// An outcome of a message whose beginning is no intent.
-    #[error("an outcome whose message did not begin with an intent")]
+    /// An outcome of a message whose beginning is no intent, or an intent that ends as something else.
+    #[error("its message began with an intent and does not end with an outcome, or the reverse")]
     NoIntent,
     /// Content that is gone.
     #[error("its content was erased, and no entry says so")]

@@ -140,9 +140,10 @@ impl Open {
         if (self.opcode, self.message_id) != (entry.opcode, entry.message_id) {
             findings.push(Finding::at(index, What::OtherBeginning));
         }
-        // … and an outcome that closes something MUST close an intent.
-        let closes = entry.entry_type == EntryType::OUTCOME && !is_first;
-        if closes != (self.entry_type == EntryType::INTENT && !is_first) {
+        // … and an intent MUST end with an outcome, and only an intent with a later one.
+        let is_outcome = entry.entry_type == EntryType::OUTCOME;
+        let ends = is_end(entry.entry_type) && !is_first;
+        if ends && is_outcome != (self.entry_type == EntryType::INTENT) {
             findings.push(Finding::at(index, What::NoIntent));
         }
         findings
