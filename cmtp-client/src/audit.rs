@@ -44,7 +44,7 @@ pub struct AuditOptions {
     pub log_only: bool,
     /// Which witnesses have to have cosigned the checkpoint.
     pub policy: Option<Policy>,
-    /// Where the checkpoint is kept that was seen last, if anywhere.
+    /// Where checkpoints are kept that were seen before, if anywhere.
     pub home: Option<Home>,
     /// The node's key list.
     pub key_list: Option<Arc<Verified<KeyList>>>,
@@ -147,13 +147,11 @@ impl Audit {
         }
         let kept = match &options.home {
             Some(home) => kept::load(home, &node)?,
-            None => None,
+            None => Vec::new(),
         };
         let checkpoint = match &log {
-            Some(log) => {
-                begin_log(&mut auditor, log, kept.as_ref().map(SignedCheckpoint::untrusted))?
-            }
-            None if kept.is_some() => {
+            Some(log) => begin_log(&mut auditor, log, &kept)?,
+            None if !kept.is_empty() => {
                 auditor.find(Finding::of_log(What::Checkpoint(GONE.to_owned())));
                 None
             }
@@ -295,11 +293,11 @@ impl Audit {
 fn begin_log(
     auditor: &mut Auditor,
     log: &Log,
-    kept: Option<&Checkpoint>,
+    kept: &[SignedCheckpoint],
 ) -> Result<Option<SignedCheckpoint>, AuditError> {
     let head = |checkpoint: &Checkpoint| TreeHead { size: checkpoint.size, root: checkpoint.root };
-    if let Some(kept) = kept {
-        auditor.kept(head(kept));
+    for kept in kept {
+        auditor.kept(head(kept.untrusted()));
     }
     let checkpoint = log.checkpoint()?;
     match &checkpoint {

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use aws_lc_rs::rand;
-use cmtp_codec::log::{NoteKind, NoteSigner, VerifierKeyError};
+use cmtp_codec::log::VerifierKeyError;
 use cmtp_codec::{PublicKey, SignatureError, SigningKey};
 use data_encoding::HEXLOWER;
 
@@ -101,13 +101,12 @@ impl Identity {
         self.ephemeral
     }
 
-    /// Signs reports of audits as notes under the name of this identity's DID. What a note's signature is over never
-    /// begins as what an identity signs else does.
+    /// Signs a report of an audit: a note of `lines`, under this identity's DID.
     ///
     /// # Errors
-    /// [`VerifierKeyError`]; a DID is a good name.
-    pub fn into_report_signer(self) -> Result<NoteSigner, VerifierKeyError> {
-        NoteSigner::new(self.did().to_string(), NoteKind::Ed25519, self.key)
+    /// [`VerifierKeyError`]; an identity's key is a good one.
+    pub fn sign_report(&self, lines: &str) -> Result<String, VerifierKeyError> {
+        cmtp_codec::audit::sign_report(lines, &self.key)
     }
 
     pub(crate) const fn key(&self) -> &SigningKey {

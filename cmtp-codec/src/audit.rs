@@ -12,6 +12,7 @@ mod finding;
 mod levels;
 mod messages;
 mod promises;
+mod report;
 mod summary;
 mod tree;
 
@@ -25,6 +26,7 @@ pub use crate::audit::finding::{Finding, RootOf, TileName, What};
 pub use crate::audit::levels::{Levels, Tile};
 use crate::audit::messages::{Messages, Placed, Sealer, is_message};
 use crate::audit::promises::Promises;
+pub use crate::audit::report::{read_report, sign_report};
 pub use crate::audit::summary::{Grades, Summary};
 use crate::audit::tree::TreeCheck;
 pub use crate::audit::tree::TreeHead;
@@ -144,7 +146,7 @@ impl Auditor {
         self.findings.extend(finding);
     }
 
-    /// What the checkpoint said that this auditor kept from an earlier audit; before [`Auditor::log`].
+    /// What a checkpoint of this log said that was seen before; before [`Auditor::log`].
     pub fn kept(&mut self, head: TreeHead) {
         self.tree.kept(head);
     }

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use cmtp_codec::audit::{Auditor, Tile, read_bundle, write_bundle};
+use cmtp_codec::audit::{Auditor, Tile, read_bundle, read_report, write_bundle};
 use cmtp_codec::journal::{Commit, Hidden, Piece, PieceKeys, redacted};
 use cmtp_codec::log::log_origin;
 use cmtp_codec::{Chain, Digest, Entry, Message, Signature, StepTaken, Unverified, message_status};
@@ -11,13 +11,18 @@ use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status};
 use crate::node::NODE;
 use crate::stored::reseal;
 
-/// Takes bytes as a bundle of a log, as a commit's body, and as a stored message whose place and bit of a change come first.
+/// Takes bytes as a report, as a bundle of a log, as a commit's body, and as a stored message whose place and bit of a change come first.
 ///
 /// - What is read as a bundle is written as it was read.
 /// - Any commit ends in findings, each at an entry of it.
 /// - `[AUD-2]` `[AUD-5]` A message that the node sealed and journalled is found sound, but for its process and its clock;
 ///   with a bit of its record or its entry turned it is found at its own index.
 pub fn audit(data: &[u8]) {
+    if let Ok(note) = std::str::from_utf8(data)
+        && let Some((_, lines)) = read_report(note)
+    {
+        assert!(note.contains(lines));
+    }
     if let Some(entries) = read_bundle(data, Tile::FULL) {
         assert_eq!(write_bundle(&entries), data);
     }

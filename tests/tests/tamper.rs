@@ -295,11 +295,11 @@ fn rehash(piece: &mut Piece, random: &mut Random) -> Option<u32> {
         _ => layer.time += 1,
     }
     let is_signed = layer.signature.is_some();
-    // Where the piece goes on with a chain that began elsewhere its place in it is not known here, and need not be: what
-    // is wrong is then the core.
-    let is_first = place == 0 && is_signed && links.len() > 1;
+    // A layer that was signed tells of itself; else the seal tells, or the cores, which are made as if no piece came before.
+    let is_first = place == 0 && is_signed;
+    let first = piece.entry.layers - u32::try_from(links.len()).expect("few");
     hide(piece, &links);
-    is_first.then_some(0)
+    is_first.then_some(first)
 }
 
 fn links(piece: &Piece) -> Vec<Link> {

@@ -7,6 +7,8 @@ use cmtp_codec::PublicKey;
 use cmtp_codec::audit::What;
 use cmtp_codec::log::CheckpointError;
 
+use crate::known_logs::KnownLogsError;
+
 /// Why a journal, an archive or a log can't be audited.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -46,6 +48,9 @@ pub enum AuditError {
         /// What is wrong with it.
         source: CheckpointError,
     },
+    /// What is known of the log from calls can't be read.
+    #[error(transparent)]
+    Known(KnownLogsError),
     /// There is no journal.
     #[error("{}: no journal of a node; name a node's data folder, or an archive that `cmtp audit export` made", folder.display())]
     NoJournal {

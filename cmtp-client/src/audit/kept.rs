@@ -9,18 +9,21 @@ use cmtp_codec::log::SignedCheckpoint;
 
 use crate::audit::error::AuditError;
 use crate::home::{Existing, Home, write_whole};
+use crate::known_logs::KnownLogs;
 
-/// The checkpoint that was kept of a node's log; `None` before the first audit.
-pub(crate) fn load(home: &Home, node: &PublicKey) -> Result<Option<SignedCheckpoint>, AuditError> {
+/// The checkpoints that were kept of a node's log: that of the last audit, and that of the last call.
+pub(crate) fn load(home: &Home, node: &PublicKey) -> Result<Vec<SignedCheckpoint>, AuditError> {
     let path = path(home, node);
-    match fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(AuditError::Io { path, source }),
+    let audited = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(source) => return Err(AuditError::Io { path, source }),
         Ok(note) => match SignedCheckpoint::parse(&note) {
-            Ok(checkpoint) => Ok(Some(checkpoint)),
-            Err(source) => Err(AuditError::Kept { path, source }),
+            Ok(checkpoint) => Some(checkpoint),
+            Err(source) => return Err(AuditError::Kept { path, source }),
         },
-    }
+    };
+    let called = KnownLogs::in_home(home).last(node).map_err(AuditError::Known)?;
+    Ok(audited.into_iter().chain(called).collect())
 }
 
 /// Keeps a checkpoint for the next audit.

@@ -19,7 +19,7 @@ pub struct TreeHead {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TreeCheck {
     log: Option<TreeHead>,
-    kept: Option<TreeHead>,
+    kept: Vec<TreeHead>,
     entries: Levels,
     /// The tree of the tiles' leaves, once an entry was another.
     tiles: Option<Levels>,
@@ -42,12 +42,13 @@ struct Made {
 impl TreeCheck {
     pub(crate) fn log(&mut self, head: TreeHead) -> Option<Finding> {
         self.log = Some(head);
-        let kept = self.kept.filter(|kept| kept.size > head.size)?;
+        let kept =
+            self.kept.iter().filter(|kept| kept.size > head.size).max_by_key(|it| it.size)?;
         Some(Finding::at(head.size, What::Shrunk { size: head.size, kept: kept.size }))
     }
 
     pub(crate) fn kept(&mut self, head: TreeHead) {
-        self.kept = Some(head);
+        self.kept.push(head);
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -123,7 +124,7 @@ impl TreeCheck {
     fn check_heads(&mut self, findings: &mut Vec<Finding>) {
         let size = self.entries.size();
         // [AUD-9] The first entries MUST be those that the kept checkpoint was over.
-        if let Some(kept) = self.kept.filter(|kept| kept.size == size) {
+        for kept in self.kept.iter().filter(|kept| kept.size == size) {
             let by_tiles = self.tiles.as_ref().is_some_and(|tiles| tiles.root() == kept.root);
             if self.entries.root() != kept.root && !by_tiles {
                 findings.push(Finding::of_log(What::OtherRoot { size, by: RootOf::Kept }));

@@ -41,7 +41,7 @@ pub(crate) struct Replay {
 impl Replay {
     pub(crate) fn run(self, color: ColorChoice) -> Outcome {
         let bytes = terminal::read_file(&self.file, limits::STORED_MAX)?;
-        let replay = verify::replay(&bytes, self.pin);
+        let replay = verify::replay(&bytes, self.pin, None);
         let replay = replay.map_err(|fault| Failure::invalid(fault.context(self.file.clone())))?;
         if let Some(path) = &self.html {
             terminal::check_folder("--html", path)?;

@@ -11,7 +11,7 @@ use cmtp_client::audit::{Audit, AuditError, AuditOptions, keep, read_key_list};
 use cmtp_client::{Existing, Home, Identity, KnownNodes, Paint, Style, write_whole};
 use cmtp_codec::PublicKey;
 use cmtp_codec::audit::{Finding, Summary};
-use cmtp_codec::log::{NoteSigner, SignedCheckpoint, VerifierKey};
+use cmtp_codec::log::{SignedCheckpoint, VerifierKey};
 use cmtp_spec::limits;
 use serde_json::json;
 
@@ -107,10 +107,9 @@ impl Verify {
         };
         let result = Audited { node, checkpoint, exit, summary, found, time: now };
         if let (Some(path), Some(signer)) = (&self.report, signer) {
-            let note = result.report(&signer);
+            let note = signer.sign_report(&result.lines()).map_err(Failure::usage)?;
             let written = write_whole(path, note.as_bytes(), Existing::Replace);
             written.with_context(|| path.display().to_string())?;
-            eprintln!("cmtp: the report verifies by {}", signer.public());
         }
         if self.json {
             terminal::write_line(&format!("{:#}", result.json()))?;
@@ -145,7 +144,7 @@ impl Verify {
         }
         for name in &self.receipt {
             let bytes = terminal::read_file(name, limits::STORED_MAX)?;
-            let replay = verify::replay(&bytes, self.pin).with_context(|| name.clone());
+            let replay = verify::replay(&bytes, self.pin, None).with_context(|| name.clone());
             options.receipts.push((name.clone(), Arc::new(replay.map_err(Failure::invalid)?)));
         }
         Ok(options)
@@ -163,13 +162,11 @@ impl Verify {
 }
 
 /// Signs reports with the identity that is kept.
-fn signer(home: Option<&Home>) -> Result<NoteSigner, Failure> {
+fn signer(home: Option<&Home>) -> Result<Identity, Failure> {
     let home = home.ok_or_else(|| anyhow!("--report: set CMTP_HOME to a directory of yours"))?;
     let identity = Identity::load(home).map_err(Failure::usage)?;
-    let identity = identity.ok_or_else(|| {
-        anyhow!("--report: it is signed with your identity; make one: cmtp id new")
-    })?;
-    identity.into_report_signer().map_err(Failure::usage)
+    let missing = "--report: it is signed with your identity; make one: cmtp id new";
+    identity.ok_or_else(|| anyhow!(missing).into())
 }
 
 /// What was found, as far as it is shown.
@@ -234,8 +231,8 @@ impl Audited {
     }
 
     /// [AUD-12] A report MUST be a signed note of these lines.
-    fn report(&self, signer: &NoteSigner) -> String {
-        let mut text = format!("cmtp audit report v0\nnode {}\n", self.node);
+    fn lines(&self) -> String {
+        let mut text = format!("node {}\n", self.node);
         if let Some(checkpoint) = &self.checkpoint {
             text.push_str(&format!("log {}\n", checkpoint.untrusted().origin));
         }
@@ -247,8 +244,7 @@ impl Audited {
             text.push_str(&format!("finding {index} {layer} {}\n", what.kind()));
         }
         text.push_str("completeness not checked\n");
-        let signature = signer.sign(&text, 0);
-        format!("{text}\n{signature}")
+        text
     }
 
     fn json(&self) -> serde_json::Value {
