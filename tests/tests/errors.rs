@@ -436,3 +436,35 @@ fn a_node_that_can_not_start() {
     });
     assert!(!Path::new(&missing).exists(), "looking into a journal made a directory");
 }
+
+#[test]
+fn an_auditor_of_what_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().to_str().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = format!("http://{}/log/0", listener.local_addr().unwrap());
+    drop(listener);
+    let vkey = "w+00000000+x";
+    let rows: Vec<Row<'_>> = vec![
+        (
+            "no folder",
+            vec!["audit", "verify", "nowhere"],
+            2,
+            vec!["nowhere", "no journal", "audit export"],
+        ),
+        (
+            "no journal",
+            vec!["audit", "verify", empty],
+            2,
+            vec![empty, "no journal", "audit export"],
+        ),
+        ("nobody serves", vec!["audit", "verify", &nobody], 3, vec![&nobody, "refused"]),
+        ("no key", vec!["audit", "verify", empty, "--vkey", vkey], 2, vec![vkey, "NAME"]),
+        ("no identity", vec!["audit", "verify", empty, "--report", "r"], 2, vec!["cmtp id new"]),
+        ("no opcode", vec!["audit", "grep", empty, "--opcode", "x"], 2, vec!["x", "0xSW"]),
+        ("no type", vec!["audit", "tail", empty, "--type", "x"], 2, vec!["x", "outcome"]),
+        ("no range", vec!["audit", "tail", empty, "--status", "x"], 2, vec!["x", "400-599"]),
+        ("no data", vec!["audit", "export", empty, "archive"], 2, vec![empty, "no journal"]),
+    ];
+    check(rows, |arguments| Home::empty().cmtp(arguments));
+}

@@ -341,7 +341,10 @@ pub(crate) fn read_most(file: &mut impl Read, room: &mut [u8]) -> io::Result<usi
 
 /// The files with entries, in their order; where there are both, what was moved and not its log.
 pub(crate) fn files(folder: &Path) -> Result<Vec<(u64, PathBuf)>, AuditError> {
-    let io = |source| AuditError::Io { path: folder.to_owned(), source };
+    let io = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => AuditError::NoJournal { folder: folder.to_owned() },
+        _ => AuditError::Io { path: folder.to_owned(), source },
+    };
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
