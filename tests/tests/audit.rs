@@ -120,6 +120,28 @@ fn a_node_that_runs_is_sound_and_so_is_its_archive() {
 }
 
 #[test]
+fn what_a_node_erased_is_counted_and_holds() {
+    // [AUD-8]
+    let node = Node::start(CONFIG);
+    let home = Home::new();
+    let saved = calls(&node, &home, 3);
+    for (degree, index) in [("--redact", "3"), ("--forget", "4")] {
+        let output = node.cmtpd(&["erase", degree, index, "--yes"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    logged(&node, 8);
+    // What a caller kept is still the entry's.
+    let data = arg(node.data()).to_owned();
+    let (exit, view) = verify(&home, &[&data, "--receipt", arg(&saved[0])]);
+    let count = |name: &str| view["counts"][name].as_u64();
+    assert_eq!((exit, count("receipts")), (Some(0), Some(1)), "{view:#}");
+    assert_eq!(
+        (count("redacted"), count("forgotten"), count("not-checked")),
+        (Some(1), Some(1), Some(1))
+    );
+}
+
+#[test]
 fn a_log_that_is_served_is_enough() {
     // [AUD-3]
     let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it").port();
