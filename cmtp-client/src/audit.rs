@@ -65,7 +65,7 @@ impl AuditOptions {
 
 /// An audit that is under way.
 ///
-/// A clone goes on where the file began that is being read.
+/// A clone goes on by itself, if it is made between two steps.
 #[derive(Clone, Debug)]
 pub struct Audit {
     node: PublicKey,

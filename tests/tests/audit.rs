@@ -296,6 +296,25 @@ fn notes_are_what_their_entries_say() {
 }
 
 #[test]
+fn a_file_without_entries_is_read_once() {
+    // A log that was just begun has none.
+    let begin = |archive: &Archive, first: u64| {
+        let path = |ending| archive.folder.join(format!("journal/{first:020}.{ending}"));
+        let header = cmtp_codec::journal::header(&archive.node, first);
+        for (ending, bytes) in [("records", &header[..]), ("entries", &[]), ("keys", &[])] {
+            fs::write(path(ending), bytes).expect("written");
+        }
+    };
+    let one = |maker: &mut Maker| maker.read(Status::OK);
+    assert_eq!(found(one, |archive| begin(archive, archive.entries)), []);
+    let missing = found(one, |archive| {
+        begin(archive, archive.entries);
+        begin(archive, archive.entries + 1);
+    });
+    assert_eq!(missing, [(Some(4), None, "files")]);
+}
+
+#[test]
 fn the_clock_of_a_node_is_held_to_its_entries() {
     // [RCP-15]
     let late = |seconds: u64| {

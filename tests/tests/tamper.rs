@@ -85,6 +85,9 @@ fn every_change_is_found_where_it_is() {
             (Some(expected.index), expected.layer),
             "{round}: {expected:?}, and {found}"
         );
+        if (round + 1) % 100 == 0 {
+            println!("{} changes found", round + 1);
+        }
         away.iter().for_each(|path| fs::rename(path.with_extension("away"), path).expect("moved"));
         before.iter().for_each(|(path, bytes)| fs::write(path, bytes).expect("written"));
     }

@@ -23,6 +23,8 @@ pub struct Journal {
     /// Whether records are left alone.
     entries_only: bool,
     next: u64,
+    /// First index of the file that was begun last: one without entries is not begun again.
+    begun: Option<u64>,
     current: Option<Current>,
 }
 
@@ -70,11 +72,11 @@ struct Moved {
 }
 
 impl Clone for Journal {
-    /// At the beginning of the file that is being read.
+    /// Goes on with the next file; for a journal of which no file is half read.
     fn clone(&self) -> Self {
         let (folder, keys) = (self.folder.clone(), self.keys.clone());
-        let Self { node, entries_only, next, .. } = *self;
-        Self { folder, node, keys, entries_only, next, current: None }
+        let Self { node, entries_only, next, begun, .. } = *self;
+        Self { folder, node, keys, entries_only, next, begun, current: None }
     }
 }
 
@@ -102,7 +104,7 @@ impl Journal {
             check_keys(path, &node)?;
         }
         let folder = folder.to_owned();
-        Ok(Self { folder, node, keys, entries_only: false, next: 0, current: None })
+        Ok(Self { folder, node, keys, entries_only: false, next: 0, begun: None, current: None })
     }
 
     /// Leaves the records alone from here on.
@@ -157,8 +159,8 @@ impl Journal {
     fn begin_file(&mut self) -> Result<Next, AuditError> {
         for _ in 0..ATTEMPTS {
             let files = files(&self.folder)?;
-            let Some((first, path)) = files.into_iter().find(|(first, _)| *first >= self.next)
-            else {
+            let is_next = |first: u64| first >= self.next && Some(first) != self.begun;
+            let Some((first, path)) = files.into_iter().find(|(first, _)| is_next(*first)) else {
                 return Ok(Next::End);
             };
             if first != self.next {
@@ -182,7 +184,10 @@ impl Journal {
                         What::Files("a header is not that of this node's journal"),
                     ));
                 }
-                Ok(true) => return self.read(),
+                Ok(true) => {
+                    self.begun = Some(first);
+                    return self.read();
+                }
             }
         }
         let source = io::Error::from(io::ErrorKind::NotFound);
