@@ -279,11 +279,16 @@ impl Auditor {
         (self.summary, findings)
     }
 
-    /// [AUD-1] A log that follows a restored backup begins with an entry `opened` of its own: its origin is the next one.
+    /// [AUD-1] A log that follows a restored backup begins with an entry `opened` of its own, which has its number.
     fn begin_entry(&mut self, entry: &Entry) {
-        if entry.entry_type == EntryType::OPENED && self.next > 0 {
-            self.log_number += 1;
+        if entry.entry_type != EntryType::OPENED || self.next == 0 {
+            return;
         }
+        let number = u64::from(entry.layers);
+        if number <= self.log_number {
+            self.findings.push(Finding::at(self.next, What::NotOpened));
+        }
+        self.log_number = self.log_number.max(number);
     }
 
     /// Takes the next entry into the tree; whether it is the log's.

@@ -106,8 +106,10 @@ pub enum What {
         "its commit was signed with more entries, of which the first that is missing is this one"
     )]
     CutCommit,
-    /// The first entry.
-    #[error("the log does not begin with an entry `opened` for its origin")]
+    /// The first entry, or a later one that opens a log.
+    #[error(
+        "no entry `opened` that begins this log, or one without a higher number than the log before it"
+    )]
     NotOpened,
     /// A note whose content is not what F says.
     #[error("its content is not what its F is the digest of")]
