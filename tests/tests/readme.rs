@@ -17,11 +17,12 @@ fn every_console_block_runs_as_shown() {
         .current_dir(directory.path())
         .env("HOME", directory.path())
         .env("CMTP_HOME", directory.path().join("cmtp"))
-        .env("CMTPD_DATA", directory.path().join("cmtpd"))
         .env("ROOT", root().canonicalize().unwrap())
         .env("BIN", binary("cmtp").parent().unwrap())
         .envs(toolchain())
         .env_remove("CMTP_TOKEN")
+        .env_remove("CMTPD_DATA")
+        .env_remove("XDG_DATA_HOME")
         .stdin(Stdio::null())
         // What it leaves running is in its group, and ended with it.
         .process_group(0)
