@@ -24,7 +24,7 @@ pub use crate::audit::bundle::{read_bundle, write_bundle};
 use crate::audit::erased::Erased;
 pub use crate::audit::finding::{Finding, RootOf, TileName, What};
 pub use crate::audit::levels::{Levels, Tile};
-use crate::audit::messages::{Messages, Placed, Sealer, is_message};
+use crate::audit::messages::{Messages, Placed, Sealer};
 use crate::audit::promises::Promises;
 pub use crate::audit::report::{read_report, sign_report};
 pub use crate::audit::summary::{Grades, Summary};
@@ -238,7 +238,7 @@ impl Auditor {
         self.known.add(self.sealer, commit.signature, &statement);
         for (offset, (piece, is_foreign)) in commit.pieces.iter().zip(foreign).enumerate() {
             let index = first + offset as u64;
-            if is_message(piece.entry.entry_type) {
+            if piece.entry.is_of_message() {
                 let receipt = receipt(&statement, commit.signature, &tree, offset, &piece.entry);
                 self.message(&Placed { index, piece, receipt, is_foreign });
             } else if !is_foreign {

@@ -75,6 +75,23 @@ impl Entry {
         (entry.time <= varint::MAX).then_some(entry)
     }
 
+    /// Whether it stands for layers of a message, and not for a note of the node's own.
+    pub const fn is_of_message(&self) -> bool {
+        matches!(
+            self.entry_type,
+            EntryType::INTENT
+                | EntryType::OUTCOME
+                | EntryType::EXCHANGE
+                | EntryType::REFUSAL
+                | EntryType::SEGMENT
+        )
+    }
+
+    /// Whether nothing follows it, where it stands for layers of a message.
+    pub const fn ends_message(&self) -> bool {
+        !matches!(self.entry_type, EntryType::INTENT | EntryType::SEGMENT)
+    }
+
     /// RFC 6962's leaf hash.
     pub fn leaf(&self) -> Digest {
         merkle::leaf(&self.to_bytes())

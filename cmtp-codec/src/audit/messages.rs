@@ -86,7 +86,7 @@ impl Messages {
         } else if sealer.reads_records {
             findings.extend(open.read(placed, sealer));
         }
-        if !is_end(entry.entry_type) {
+        if !entry.ends_message() {
             self.open.insert(begin, open);
             return findings;
         }
@@ -142,7 +142,7 @@ impl Open {
         }
         // … and an intent MUST end with an outcome, and only an intent with a later one.
         let is_outcome = entry.entry_type == EntryType::OUTCOME;
-        let ends = is_end(entry.entry_type) && !is_first;
+        let ends = entry.ends_message() && !is_first;
         if ends && is_outcome != (self.entry_type == EntryType::INTENT) {
             findings.push(Finding::at(index, What::NoIntent));
         }
@@ -306,21 +306,6 @@ fn blame(index: u64, invalid: Invalid) -> Finding {
         _ => None,
     };
     Finding { index: Some(index), layer, what: What::Message(invalid.place, invalid.fault) }
-}
-
-pub(crate) const fn is_message(entry_type: EntryType) -> bool {
-    matches!(
-        entry_type,
-        EntryType::INTENT
-            | EntryType::OUTCOME
-            | EntryType::EXCHANGE
-            | EntryType::REFUSAL
-            | EntryType::SEGMENT
-    )
-}
-
-const fn is_end(entry_type: EntryType) -> bool {
-    !matches!(entry_type, EntryType::INTENT | EntryType::SEGMENT)
 }
 
 const SECOND: u64 = 1_000_000;

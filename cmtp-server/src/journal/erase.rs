@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 
 use crate::journal::Journal;
 use crate::journal::clerk::Moving;
-use crate::journal::inspect::{is_end, is_message};
 
 /// What names a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +74,7 @@ impl Journal {
                     _ => FindError::Io(error),
                 })?;
                 // [ERA-4] A node MUST NOT erase a note of its own.
-                if !is_message(piece.entry.entry_type) {
+                if !piece.entry.is_of_message() {
                     return Err(FindError::Note(index));
                 }
                 piece.entry.message_id
@@ -83,7 +82,7 @@ impl Journal {
             Named::Seal(seal) => {
                 let mut id = None;
                 self.each_entry(|_, entry| {
-                    if entry.seal == seal && is_message(entry.entry_type) {
+                    if entry.seal == seal && entry.is_of_message() {
                         id = Some(entry.message_id);
                     }
                 })?;
@@ -92,7 +91,7 @@ impl Journal {
         };
         let (mut entries, mut notes) = (Vec::new(), Vec::new());
         self.each_entry(|index, entry| {
-            if entry.message_id == id && is_message(entry.entry_type) {
+            if entry.message_id == id && entry.is_of_message() {
                 entries.push((index, entry));
             } else if let (true, Some(degree)) =
                 (entry.message_id == id, Degree::of(entry.entry_type))
@@ -117,7 +116,7 @@ impl Journal {
         }
         match pieces.last() {
             // [ERA-4] … nor a message that has not ended.
-            Some((index, last)) if !is_end(last.entry_type) => Err(FindError::Open(*index)),
+            Some((index, last)) if !last.ends_message() => Err(FindError::Open(*index)),
             None => Err(missing()),
             Some((_, last)) => Ok(Found {
                 last: *last,

@@ -139,7 +139,7 @@ impl JournalCheck {
             if let Err(error) = receipt.verify(node, &entry) {
                 fault(error.into());
             }
-            if is_message(entry.entry_type) {
+            if entry.is_of_message() {
                 shown.erased = destroyed(&piece.hidden.keys);
                 let message = match seen.unfinished.remove(&begin) {
                     Some(message) => Some(message),
@@ -155,7 +155,7 @@ impl JournalCheck {
                         message.erased = greater(message.erased, newest);
                         match message.reader.push_left(piece, receipt) {
                             Err(error) => fault(error.into()),
-                            Ok(()) if is_end(entry.entry_type) => {
+                            Ok(()) if entry.ends_message() => {
                                 if let Some((_, degree)) = message.erased {
                                     seen.erased.insert(entry.seal, (index, degree));
                                 }
@@ -208,7 +208,7 @@ impl JournalCheck {
     ) -> Result<(), JournalOpenError> {
         walk.all(|commit| {
             for piece in &commit.pieces {
-                let ends = is_message(piece.entry.entry_type) && is_end(piece.entry.entry_type);
+                let ends = piece.entry.is_of_message() && piece.entry.ends_message();
                 if ends && left.remove(&piece.entry.seal).is_some() {
                     self.pending += 1;
                 }
@@ -256,20 +256,4 @@ impl JournalEntry {
             && !has(EntryFlags::NO_EFFECT)
             && !has(EntryFlags::OUTCOME_UNKNOWN)
     }
-}
-
-/// Whether entries of this type stand for messages, and not for a note of the node's own.
-pub(crate) const fn is_message(entry_type: EntryType) -> bool {
-    matches!(
-        entry_type,
-        EntryType::INTENT
-            | EntryType::OUTCOME
-            | EntryType::EXCHANGE
-            | EntryType::REFUSAL
-            | EntryType::SEGMENT
-    )
-}
-
-pub(crate) const fn is_end(entry_type: EntryType) -> bool {
-    !matches!(entry_type, EntryType::INTENT | EntryType::SEGMENT)
 }
