@@ -1,6 +1,7 @@
 //! The transparency log of a node, as callers and auditors see it.
 
 use std::path::Path;
+use std::time::Instant;
 
 use cmtp_client::{LogSeen, Request};
 use cmtp_codec::log::{
@@ -96,6 +97,31 @@ async fn an_answer_is_proved_whatever_the_scope() {
     assert_eq!(refused.status(), Status::NOT_FOUND);
     let refused = caller.ask("0xI:session:x", None).await;
     assert_eq!(refused.status(), Status::FORBIDDEN, "nothing else of 0xI is for everybody");
+}
+
+#[tokio::test]
+async fn a_promise_is_short_however_many_are_under_way() {
+    let node = Node::start("");
+    let caller = load::Caller::new(&node);
+    let connection = caller.connect().await;
+    let call = |_| async {
+        let begun = Instant::now();
+        let answer = connection.call(Request::new(Fqmn::parse("0xS:echo").unwrap())).await.unwrap();
+        let receipt = answer.replay().message.seal.receipt.clone().unwrap();
+        (receipt.to_bytes().len(), receipt.path.len(), begun.elapsed())
+    };
+    let mut receipts = Vec::new();
+    for _ in 0..4 {
+        receipts.extend(futures::future::join_all((0..256).map(call)).await);
+    }
+    receipts.sort_unstable();
+    let ((longest, hashes, _), middle) = (receipts[receipts.len() - 1], receipts.len() / 2);
+    receipts.sort_unstable_by_key(|(_, _, time)| *time);
+    println!(
+        "256 in flight: R0 of {longest} bytes at most, {hashes} hashes in it, after {:?} (median)",
+        receipts[middle].2
+    );
+    assert!(longest <= 1024, "{longest}");
 }
 
 #[tokio::test]
