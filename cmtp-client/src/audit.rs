@@ -210,7 +210,8 @@ impl Audit {
                         return Ok(true);
                     }
                 }
-                Next::Broken(index, what) => {
+                Next::Broken { index, what, entries } => {
+                    self.take_entries(&entries)?;
                     self.auditor.broken(index, what);
                     self.is_ended = true;
                 }
@@ -261,7 +262,10 @@ impl Audit {
         let bundle = log.bundle(tile)?.and_then(|bundle| read_bundle(&bundle, Tile::FULL));
         Ok(match bundle.filter(|entries| entries.len() == tile.width) {
             Some(entries) => Next::Entries(entries),
-            None => Next::Broken(next, What::Files("a bundle of entries is missing or not whole")),
+            None => {
+                let what = What::Files("a bundle of entries is missing or not whole");
+                Next::Broken { index: next, what, entries: Vec::new() }
+            }
         })
     }
 
@@ -364,7 +368,7 @@ fn first_key_list(mut journal: Journal) -> Result<Option<Verified<KeyList>>, Aud
         let commit = match journal.read()? {
             Next::Commit(commit) => commit,
             Next::Entries(_) | Next::FileEnd => continue,
-            Next::Broken(..) | Next::End => break,
+            Next::Broken { .. } | Next::End => break,
         };
         let noted = commit.pieces.iter().find(|piece| piece.entry.entry_type == EntryType::KEYS);
         if let Some(noted) = noted {

@@ -68,7 +68,7 @@ pub fn export(data: &Path, archive: &Path, keys: Option<&Path>) -> Result<Export
             }
             Next::Entries(_) => {}
             Next::FileEnd => files.take().map_or(Ok(()), Files::finish)?,
-            Next::Broken(index, what) => {
+            Next::Broken { index, what, .. } => {
                 return Err(AuditError::Broken { folder: data.to_owned(), index, what });
             }
             Next::End => break,

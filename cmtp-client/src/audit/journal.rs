@@ -47,8 +47,15 @@ pub enum Next {
     Commit(Box<Commit>),
     /// Entries alone, where nothing else was asked for.
     Entries(Vec<[u8; Entry::LENGTH]>),
-    /// The files can't be read on: what is wrong, and the first entry that it concerns.
-    Broken(u64, What),
+    /// The files can't be read on.
+    Broken {
+        /// The first entry that it concerns.
+        index: u64,
+        /// What is wrong.
+        what: What,
+        /// The entries of the commit that is not whole, as far as they are: one of them may be what was changed.
+        entries: Vec<[u8; Entry::LENGTH]>,
+    },
     /// One file is read to its end; there may be others.
     FileEnd,
     /// Nothing follows.
@@ -151,7 +158,7 @@ impl Journal {
             Next::Commit(commit) => self.next += commit.pieces.len() as u64,
             Next::Entries(entries) => self.next += entries.len() as u64,
             Next::FileEnd => self.current = None,
-            Next::Broken(..) | Next::End => {}
+            Next::Broken { .. } | Next::End => {}
         }
         Ok(next)
     }
@@ -164,10 +171,7 @@ impl Journal {
                 return Ok(Next::End);
             };
             if first != self.next {
-                return Ok(Next::Broken(
-                    self.next,
-                    What::Files("entries are missing before the next file"),
-                ));
+                return Ok(broken(self.next, "entries are missing before the next file"));
             }
             let begun = if path.extension().is_some_and(|ending| ending == ENTRIES) {
                 self.begin_moved(&path)
@@ -179,10 +183,7 @@ impl Journal {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(AuditError::Io { path, source }),
                 Ok(false) => {
-                    return Ok(Next::Broken(
-                        self.next,
-                        What::Files("a header is not that of this node's journal"),
-                    ));
+                    return Ok(broken(self.next, "a header is not that of this node's journal"));
                 }
                 Ok(true) => {
                     self.begun = Some(first);
@@ -239,7 +240,7 @@ fn next_of_log(bytes: &Bytes, at: &mut usize, next: u64, node: &PublicKey) -> Ne
         *at = body.end.next_multiple_of(ALIGN);
         return match Commit::decode(bytes.slice(body)) {
             Some(commit) => Next::Commit(Box::new(commit)),
-            None => Next::Broken(next, What::Files(NO_COMMIT)),
+            None => broken(next, NO_COMMIT),
         };
     }
     let rest = bytes.get(*at..).unwrap_or_default();
@@ -247,11 +248,7 @@ fn next_of_log(bytes: &Bytes, at: &mut usize, next: u64, node: &PublicKey) -> Ne
     let first = bytes.get(FIRST).and_then(|first| first.try_into().ok()).map(u64::from_be_bytes);
     let is_damaged = rest.iter().any(|&byte| byte != 0)
         && first.is_some_and(|first| scan(bytes, node, first).is_err());
-    if is_damaged {
-        Next::Broken(next, What::Files("a commit that was durable is damaged"))
-    } else {
-        Next::FileEnd
-    }
+    if is_damaged { broken(next, "a commit that was durable is damaged") } else { Next::FileEnd }
 }
 
 fn next_entries(file: &mut impl Read, next: u64) -> io::Result<Next> {
@@ -260,69 +257,78 @@ fn next_entries(file: &mut impl Read, next: u64) -> io::Result<Next> {
     let (chunks, rest) = entries[..length].as_chunks::<{ Entry::LENGTH }>();
     Ok(match (chunks, rest) {
         ([], []) => Next::FileEnd,
-        ([], _) => Next::Broken(next, What::Files("an entry is not whole")),
+        ([], _) => broken(next, "an entry is not whole"),
         (entries, _) => Next::Entries(entries.to_vec()),
     })
 }
 
 impl Moved {
     fn next(&mut self, next: u64) -> io::Result<Next> {
-        let broken = |index, what| Ok(Next::Broken(index, What::Files(what)));
         if self.left == 0 {
             let mut more = [0];
             return match self.entries.read(&mut more)? {
                 0 => Ok(Next::FileEnd),
-                _ => broken(next, "an entry has no record"),
+                _ => Ok(broken(next, "an entry has no record")),
             };
         }
         let mut record = vec![0; PREFIX];
         if self.left < PREFIX as u64 || !read_all(&mut self.records, &mut record)? {
-            return broken(next, NO_COMMIT);
+            return Ok(broken(next, NO_COMMIT));
         }
         let length = u64::from(body_length(&record).unwrap_or(0));
         let size = PREFIX as u64 + length;
         // A length beyond the file is damage, and no reason to make room for it.
         if size > self.left {
-            return broken(next, NO_COMMIT);
+            return Ok(broken(next, NO_COMMIT));
         }
         let padded = size.next_multiple_of(ALIGN as u64).min(self.left);
         record.resize(usize::try_from(padded).unwrap_or(PREFIX), 0);
         if !read_all(&mut self.records, &mut record[PREFIX..])? {
-            return broken(next, NO_COMMIT);
+            return Ok(broken(next, NO_COMMIT));
         }
         self.left -= padded;
-        let Some(body) = framed(&record, 0) else { return broken(next, NO_COMMIT) };
+        let Some(body) = framed(&record, 0) else { return Ok(broken(next, NO_COMMIT)) };
         let body = Bytes::from(record).slice(body);
         let Some((_, count)) = Commit::decode_bare(body.clone()) else {
-            return broken(next, NO_COMMIT);
+            return Ok(broken(next, NO_COMMIT));
         };
         // Each has a row in the record, so that there is no room made for more than the record has.
         if count > body.len() {
-            return broken(next, NO_COMMIT);
+            return Ok(broken(next, NO_COMMIT));
         }
         let mut entries = vec![0; count * Entry::LENGTH];
         let whole = read_most(&mut self.entries, &mut entries)? / Entry::LENGTH;
         let (chunks, _) = entries.as_chunks::<{ Entry::LENGTH }>();
-        if let Some(place) =
-            chunks.iter().take(whole).position(|it| Entry::from_bytes(it).is_none())
-        {
-            return Ok(Next::Broken(next + place as u64, What::NoEntry));
+        let chunks = &chunks[..whole];
+        let is_none = |bytes: &[u8; Entry::LENGTH]| Entry::from_bytes(bytes).is_none();
+        if let Some(place) = chunks.iter().position(is_none) {
+            let (index, entries) = (next + place as u64, chunks[..place].to_vec());
+            return Ok(Next::Broken { index, what: What::NoEntry, entries });
         }
+        let cut = |whole: usize, what| {
+            let (index, entries) = (next + whole as u64, chunks.to_vec());
+            Ok(Next::Broken { index, what: What::Files(what), entries })
+        };
         if whole < count {
-            return broken(next + whole as u64, "the entries end before the records");
+            return cut(whole, "the entries end before the records");
         }
         let mut keys = vec![0; count * PieceKeys::LENGTH];
         if let Some(file) = &mut self.keys {
             let whole = read_most(file, &mut keys)? / PieceKeys::LENGTH;
             if whole < count {
-                return broken(next + whole as u64, "the keys end before the records");
+                return cut(whole, "the keys end before the records");
             }
         }
         match Commit::decode_record(body, &entries, &keys) {
             Some(commit) => Ok(Next::Commit(Box::new(commit))),
-            None => broken(next, NO_COMMIT),
+            None => cut(0, NO_COMMIT),
         }
     }
+}
+
+/// Files that can't be read on, in a place where no entry is known.
+const fn broken(index: u64, what: &'static str) -> Next {
+    Next::Broken { index, what: What::Files(what), entries: Vec::new() }
 }
 
 /// Fills `room`, unless the file ends before.

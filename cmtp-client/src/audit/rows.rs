@@ -60,7 +60,7 @@ pub fn rows(
         let commit = match journal.read()? {
             Next::Commit(commit) => commit,
             Next::Entries(_) | Next::FileEnd => continue,
-            Next::Broken(index, what) => {
+            Next::Broken { index, what, .. } => {
                 return Err(AuditError::Broken {
                     folder: journal.folder().to_owned(),
                     index,
