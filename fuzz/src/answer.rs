@@ -145,9 +145,10 @@ fn salted_anew(origin: &Layer) -> Layer {
 
 /// Has the node seal the exchange, and sends it again: as it is, with bodies cut otherwise, and with a change.
 fn check_resealed(origin: &Layer, message: Message, change: Change, piece: usize) {
-    let (recorded, proof) = (message.seal.recorded, message.seal.proof.clone());
+    let recorded = message.seal.recorded;
     let mut sealed = reseal(message).expect("no core stands in an answer");
-    (sealed.seal.recorded, sealed.seal.proof) = (recorded, proof);
+    // A proof would be of what was sealed before.
+    (sealed.seal.recorded, sealed.seal.proof) = (recorded, None);
     let first = sealed.links[0].layer().expect("the origin is the client's own");
     let known = if sealed.seal.body_unread {
         Layer { public: first.public.clone(), ..origin.clone() }
