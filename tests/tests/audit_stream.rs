@@ -120,6 +120,7 @@ fn journal(node: &Node) -> Vec<Value> {
     for entry in &mut entries {
         let entry = entry.as_object_mut().unwrap();
         entry.remove("begin");
+        entry.remove("erased");
         entry.remove("executed_write");
     }
     entries
