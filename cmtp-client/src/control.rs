@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
-use cmtp_codec::log::Growth;
+use cmtp_codec::log::{Growth, SignedCheckpoint};
 use cmtp_codec::{DecodeError, DecodeErrorKind, Frame, FrameReader, KeyList, Verified};
 use cmtp_spec::{CloseCode, JournalMode, SettingId, StreamType, limits};
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream, WriteError};
@@ -82,10 +82,23 @@ pub(crate) struct LogKeeper {
 
 impl LogKeeper {
     /// [QUI-27] Says on a control stream of one's own how many leaves are known of the node's log.
-    async fn ask(&self, connection: &quinn::Connection) -> Result<SendStream, WriteError> {
+    ///
+    /// The stream, which has to stay open, and what is known.
+    async fn ask(
+        &self,
+        connection: &quinn::Connection,
+    ) -> (Result<SendStream, WriteError>, Option<SignedCheckpoint>) {
         // What can't be read now is said when it is to be compared.
         let known = self.logs.last(&self.keys.root).ok().flatten();
-        let known = known.map_or(0, |known| known.untrusted().size);
+        let size = known.as_ref().map_or(0, |known| known.untrusted().size);
+        (self.say(connection, size).await, known)
+    }
+
+    async fn say(
+        &self,
+        connection: &quinn::Connection,
+        known: u64,
+    ) -> Result<SendStream, WriteError> {
         let mut stream = connection.open_uni().await?;
         let mut out = BytesMut::new();
         // A stream type below 64 is a varint of one byte.
@@ -95,10 +108,11 @@ impl LogKeeper {
         Ok(stream)
     }
 
-    async fn take(&self, shown: Growth) -> LogSeen {
+    async fn take(&self, asked: Option<SignedCheckpoint>, shown: Growth) -> LogSeen {
         let (logs, keys) = (Arc::clone(&self.logs), Arc::clone(&self.keys));
         // It is written to a disk, which may take its time.
-        let taken = tokio::task::spawn_blocking(move || logs.take(&keys, &shown)).await;
+        let taken =
+            tokio::task::spawn_blocking(move || logs.take(&keys, asked.as_ref(), &shown)).await;
         taken.unwrap_or_else(|panicked| {
             let (path, source) = (PathBuf::new(), io::Error::other(panicked));
             LogSeen::Unknown(Arc::new(KnownLogsError::Io { path, source }))
@@ -146,7 +160,7 @@ impl Control {
     ) {
         let Told { goaway, log } = told;
         // Kept as long as the connection: a control stream that ends is an error.
-        let own = keeper.ask(&connection).await;
+        let (own, asked) = keeper.ask(&connection).await;
         loop {
             let broken = tokio::select! {
                 frame = self.next() => match frame {
@@ -159,7 +173,7 @@ impl Control {
                         ControlError::GoawayRaised
                     }
                     Ok(Frame::Checkpoint(growth)) if own.is_ok() => {
-                        let seen = keeper.take(*growth).await;
+                        let seen = keeper.take(asked.clone(), *growth).await;
                         let broken = matches!(seen, LogSeen::Broken(_));
                         log.send_replace(Some(seen));
                         if broken {

@@ -77,14 +77,22 @@ impl KnownLogs {
         }
     }
 
-    /// Judges what a node shows of its log, by its key list, and keeps it where it only grew.
-    pub fn take(&self, keys: &Verified<KeyList>, shown: &Growth) -> LogSeen {
-        self.try_take(keys, shown).unwrap_or_else(|error| LogSeen::Unknown(Arc::new(error)))
+    /// Judges what a node shows of its log, by its key list, and keeps it where it only grew. `asked` is what was known when
+    /// the node was asked: another connection may have learned more meanwhile.
+    pub fn take(
+        &self,
+        keys: &Verified<KeyList>,
+        asked: Option<&SignedCheckpoint>,
+        shown: &Growth,
+    ) -> LogSeen {
+        let taken = self.try_take(keys, asked, shown);
+        taken.unwrap_or_else(|error| LogSeen::Unknown(Arc::new(error)))
     }
 
     fn try_take(
         &self,
         keys: &Verified<KeyList>,
+        asked: Option<&SignedCheckpoint>,
         shown: &Growth,
     ) -> Result<LogSeen, KnownLogsError> {
         let node = keys.root;
@@ -98,11 +106,12 @@ impl KnownLogs {
             let path = self.home.as_ref().map(|home| home.file("lock")).unwrap_or_default();
             KnownLogsError::Io { path, source }
         })?;
-        let before = match &self.home {
+        let last = match &self.home {
             Some(home) => read(home, &node)?,
             None => self.last(&node)?,
         };
-        let before = before.map(|note| note.untrusted().clone());
+        let last = last.map(|note| note.untrusted().clone());
+        let before = asked.map(|note| note.untrusted().clone());
         let followed = before.as_ref().filter(|before| {
             parse_log_origin(&before.origin).is_some_and(|(_, known)| known < number)
         });
@@ -116,7 +125,16 @@ impl KnownLogs {
             Ok(now) => now.into_inner(),
             Err(fault) => return self.broken(&node, shown, fault),
         };
-        if let Some(home) = self.home.as_ref().filter(|_| before.as_ref() != Some(&now)) {
+        match last.filter(|last| last.origin == now.origin) {
+            Some(last) if last.size == now.size && last.root != now.root => {
+                let fault = GrowthError::Forked { known: last.size, size: now.size };
+                return self.broken(&node, shown, fault);
+            }
+            // Another connection was shown as much, or more; the next one has to prove itself from that.
+            Some(last) if last.size >= now.size => return Ok(LogSeen::Grew(now)),
+            _ => {}
+        }
+        if let Some(home) = &self.home {
             write(home, &node, &shown.checkpoint)?;
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

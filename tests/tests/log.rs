@@ -362,3 +362,14 @@ fn a_node_that_was_set_back_is_refused_by_who_knows_better() {
     let evidence = std::fs::read_dir(home.file("evidence")).unwrap().count();
     assert_eq!(evidence, 1, "both checkpoints are kept");
 }
+
+#[tokio::test]
+async fn connections_side_by_side_are_shown_one_log() {
+    // [QUI-28] Each proof is from what was known when it was asked for, whatever other connections learned meanwhile.
+    let node = Node::start("[log]\ninterval-ms = 1");
+    let caller = LibraryCaller(load::Caller::new(&node));
+    for _ in 0..10 {
+        let seen = futures::future::join_all((0..8).map(|_| caller.look(&node))).await;
+        assert!(seen.iter().all(|seen| matches!(seen, LogSeen::Grew(_))), "{seen:?}");
+    }
+}
