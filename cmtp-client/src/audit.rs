@@ -16,13 +16,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cmtp_codec::audit::{Auditor, Finding, Summary, Tile, TreeHead, What, read_bundle};
+use cmtp_codec::audit::{Auditor, Finding, Summary, TreeHead, What};
 use cmtp_codec::journal::Commit;
 use cmtp_codec::log::{
-    Checkpoint, NoteKind, Policy, SignedCheckpoint, VerifierKey, parse_log_origin,
+    Checkpoint, Policy, SignedCheckpoint, Tile, VerifierKey, parse_log_origin, read_bundle,
 };
 use cmtp_codec::{Entry, KeyList, PublicKey, Replay, Verified};
-use cmtp_spec::{EntryType, KeyUse};
+use cmtp_spec::EntryType;
 
 pub use crate::audit::error::AuditError;
 pub use crate::audit::export::{Exported, export};
@@ -244,7 +244,7 @@ impl Audit {
                 .cloned()
                 .collect();
             if keys.is_empty() {
-                keys = log_keys(checkpoint, self.auditor.keys());
+                keys = self.auditor.keys().map_or(Vec::new(), |keys| keys.log_keys(origin));
             }
             check_checkpoint(&mut self.auditor, checkpoint, &keys, self.policy.as_ref());
         } else if self.policy.as_ref().is_some_and(Policy::asks_for_witnesses) {
@@ -259,7 +259,7 @@ impl Audit {
         let next = self.auditor.next_index();
         let Some(log) = self.log.as_ref().filter(|_| next < size) else { return Ok(Next::End) };
         let tile = Tile::of_leaf(next, size);
-        let bundle = log.bundle(tile)?.and_then(|bundle| read_bundle(&bundle, Tile::FULL));
+        let bundle = log.bundle(tile)?.and_then(|bundle| read_bundle(&bundle));
         Ok(match bundle.filter(|entries| entries.len() == tile.width) {
             Some(entries) => Next::Entries(entries),
             None => {
@@ -309,18 +309,6 @@ fn begin_log(
         None => auditor.find(Finding::of_log(What::Checkpoint("its bytes are none".to_owned()))),
     }
     Ok(checkpoint)
-}
-
-/// The keys that may sign a log's checkpoints, by the key list.
-fn log_keys(checkpoint: &SignedCheckpoint, keys: Option<&Verified<KeyList>>) -> Vec<VerifierKey> {
-    let origin = &checkpoint.untrusted().origin;
-    let keys =
-        keys.filter(|keys| parse_log_origin(origin).is_some_and(|(node, _)| node == keys.root));
-    let listed = keys.map_or(&[][..], |keys| &keys.keys);
-    let listed = listed.iter().filter(|listed| listed.key_use == KeyUse::LOG);
-    listed
-        .filter_map(|listed| VerifierKey::new(origin.clone(), NoteKind::Ed25519, listed.key).ok())
-        .collect()
 }
 
 /// [AUD-3] The checkpoint MUST be signed by the log, and by as many witnesses as the policy asks for.

@@ -7,11 +7,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cmtp_codec::log::{
-    Checkpoint, CheckpointError, Growth, GrowthError, NoteKind, SignedCheckpoint, VerifierKey,
-    parse_log_origin,
+    Checkpoint, CheckpointError, Growth, GrowthError, SignedCheckpoint, parse_log_origin,
 };
 use cmtp_codec::{KeyList, PublicKey, Verified};
-use cmtp_spec::{KeyUse, limits};
+use cmtp_spec::limits;
 
 use crate::home::{Existing, Home, write_whole};
 
@@ -117,8 +116,10 @@ impl KnownLogs {
         });
         // [QUI-28] The proof from the one that was kept is checked before the new one is.
         let known = before.as_ref().filter(|_| followed.is_none());
-        let verified = log_keys(keys, &checkpoint.origin)
-            .map(|log| shown.verify(known, &log))
+        let logs = keys.log_keys(&checkpoint.origin);
+        let verified = logs
+            .iter()
+            .map(|log| shown.verify(known, log))
             .reduce(|first, next| if first.is_ok() { first } else { next })
             .unwrap_or(Err(CheckpointError::NotSigned.into()));
         let now = match verified {
@@ -165,13 +166,6 @@ impl KnownLogs {
         }
         Ok(LogSeen::Broken(Arc::new(LogBroken { fault, evidence })))
     }
-}
-
-/// The keys by which a node's list has its log signed.
-fn log_keys(keys: &KeyList, origin: &str) -> impl Iterator<Item = VerifierKey> {
-    let listed = keys.keys.iter().filter(|listed| listed.key_use == KeyUse::LOG);
-    // A key that nobody may use signs nothing.
-    listed.filter_map(move |it| VerifierKey::new(origin, NoteKind::Ed25519, it.key).ok())
 }
 
 fn read(home: &Home, node: &PublicKey) -> Result<Option<SignedCheckpoint>, KnownLogsError> {

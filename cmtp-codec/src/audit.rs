@@ -6,10 +6,8 @@
 //!
 //! Start from [`Auditor`].
 
-mod bundle;
 mod erased;
 mod finding;
-mod levels;
 mod messages;
 mod promises;
 mod report;
@@ -20,10 +18,8 @@ use std::sync::Arc;
 
 use cmtp_spec::{EntryFlags, EntryType, JournalMode, KeyUse};
 
-pub use crate::audit::bundle::{read_bundle, write_bundle};
 use crate::audit::erased::Erased;
 pub use crate::audit::finding::{Finding, RootOf, TileName, What};
-pub use crate::audit::levels::{Levels, Tile};
 use crate::audit::messages::{Messages, Placed, Sealer};
 use crate::audit::promises::Promises;
 pub use crate::audit::report::{read_report, sign_report};
@@ -34,6 +30,7 @@ use crate::hash::Digest;
 use crate::journal::{Commit, Piece, PieceKeys, receipt};
 use crate::key::PublicKey;
 use crate::keylist::KeyList;
+use crate::log::{Tile, log_origin};
 use crate::merkle::{self, Tree};
 use crate::message::Replay;
 use crate::receipt::{Entry, KnownStatements, Statement};
@@ -65,7 +62,7 @@ pub struct Auditor {
     given_keys: Option<Digest>,
     noted_keys: Option<(u64, Digest)>,
     reads_records: bool,
-    log_number: u64,
+    log_number: u32,
     sealer: PublicKey,
     next: u64,
     last_time: u64,
@@ -153,7 +150,7 @@ impl Auditor {
 
     /// What a caller was promised; `name` is how findings call it.
     pub fn promise(&mut self, name: &str, message: &Verified<Replay>) {
-        let findings = self.promises.add(name, message, &self.node.multibase());
+        let findings = self.promises.add(name, message, &self.node);
         self.findings.extend(findings);
     }
 
@@ -284,7 +281,7 @@ impl Auditor {
         if entry.entry_type != EntryType::OPENED || self.next == 0 {
             return;
         }
-        let number = u64::from(entry.layers);
+        let number = entry.layers;
         if number <= self.log_number {
             self.findings.push(Finding::at(self.next, What::NotOpened));
         }
@@ -322,7 +319,7 @@ impl Auditor {
     }
 
     fn origin(&self) -> String {
-        format!("cmtp/{}/{}", self.node.multibase(), self.log_number)
+        log_origin(&self.node, self.log_number)
     }
 
     /// [AUD-2] Each commit MUST be signed by a layer key of the node that was valid then.

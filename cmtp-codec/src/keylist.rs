@@ -7,6 +7,7 @@ use cmtp_spec::{KeyUse, limits, uses};
 use crate::cursor::Cursor;
 use crate::error::{DecodeError, DecodeErrorKind as Kind};
 use crate::key::{PublicKey, Signature, SignatureError, SigningKey};
+use crate::log::{NoteKind, VerifierKey, parse_log_origin};
 use crate::trust::Verified;
 use crate::varint;
 
@@ -33,6 +34,14 @@ impl Verified<KeyList> {
     /// Whether `key` is listed for `key_use`, at whatever time.
     pub fn lists(&self, key_use: KeyUse, key: &PublicKey) -> bool {
         self.listed(key_use, key).next().is_some()
+    }
+
+    /// [LOG-3] By which checkpoints of this origin are signed: its keys for `log`, where it is one of the node's logs.
+    pub fn log_keys(&self, origin: &str) -> Vec<VerifierKey> {
+        let is_its = parse_log_origin(origin).is_some_and(|(node, _)| node == self.root);
+        let listed = self.keys.iter().filter(|listed| is_its && listed.key_use == KeyUse::LOG);
+        // A key that nobody may use signs nothing.
+        listed.filter_map(|it| VerifierKey::new(origin, NoteKind::Ed25519, it.key).ok()).collect()
     }
 
     fn listed(&self, key_use: KeyUse, key: &PublicKey) -> impl Iterator<Item = &ListedKey> {

@@ -4,8 +4,8 @@
 //! such logs can audit a node. Nothing here opens a file.
 
 mod checkpoint;
-mod frontier;
 mod growth;
+mod levels;
 mod note;
 mod policy;
 mod proof;
@@ -16,8 +16,8 @@ use cmtp_spec::limits;
 use crate::hash::Digest;
 use crate::key::PublicKey;
 pub use crate::log::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
-pub use crate::log::frontier::Frontier;
 pub use crate::log::growth::{Growth, GrowthError};
+pub use crate::log::levels::{Levels, Tile};
 pub use crate::log::note::{NoteKind, NoteSigner, VerifierKey, VerifierKeyError};
 pub use crate::log::policy::{Cosigned, Policy, PolicyError, PolicyErrorKind};
 pub use crate::log::proof::{LogProof, LogProofError};

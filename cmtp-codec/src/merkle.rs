@@ -100,8 +100,7 @@ fn parent(children: &[Digest]) -> Digest {
     }
 }
 
-/// The hash of the node above two others.
-pub(crate) fn node(left: &Digest, right: &Digest) -> Digest {
+fn node(left: &Digest, right: &Digest) -> Digest {
     let mut image = [NODE; 65];
     image[1..33].copy_from_slice(&left.0);
     image[33..].copy_from_slice(&right.0);

@@ -10,10 +10,7 @@ use crate::hash::Digest;
 use crate::key::PublicKey;
 use crate::keylist::KeyList;
 use crate::layer::Layer;
-use crate::log::{
-    CheckpointError, Cosigned, LogProof, LogProofError, NoteKind, Policy, VerifierKey,
-    parse_log_origin,
-};
+use crate::log::{CheckpointError, Cosigned, LogProof, LogProofError, Policy, VerifierKey};
 use crate::message::{
     Deviation, Fault, Invalid, Message, Place, ProcessVerdict, Replay, Standing, Verdict,
     target_opcode,
@@ -371,11 +368,7 @@ impl Verifier {
     fn log_keys(&self, origin: &str) -> Option<Vec<VerifierKey>> {
         // [LOG-11] The checkpoint MUST be of a log of the node, and signed by a key of its list with use `log`.
         if let Some(keys) = &self.keys {
-            let is_node = parse_log_origin(origin).is_some_and(|(node, _)| node == keys.root);
-            let listed = keys.keys.iter().filter(|listed| is_node && listed.key_use == KeyUse::LOG);
-            // A key that nobody may use signs nothing.
-            let named = |key| VerifierKey::new(origin, NoteKind::Ed25519, key).ok();
-            return Some(listed.filter_map(|listed| named(listed.key)).collect());
+            return Some(keys.log_keys(origin));
         }
         let logs = self.policy.iter().flat_map(|policy| &policy.logs);
         let logs: Vec<_> = logs.filter(|log| log.name() == origin).cloned().collect();

@@ -2,9 +2,9 @@
 
 use bytes::BytesMut;
 
-use cmtp_codec::audit::{Auditor, Tile, read_bundle, read_report, write_bundle};
+use cmtp_codec::audit::{Auditor, read_report};
 use cmtp_codec::journal::{Commit, Hidden, Piece, PieceKeys, redacted};
-use cmtp_codec::log::log_origin;
+use cmtp_codec::log::{bundle, log_origin, read_bundle};
 use cmtp_codec::{Chain, Digest, Entry, Message, Signature, StepTaken, Unverified, message_status};
 use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status};
 
@@ -23,8 +23,8 @@ pub fn audit(data: &[u8]) {
     {
         assert!(note.contains(lines));
     }
-    if let Some(entries) = read_bundle(data, Tile::FULL) {
-        assert_eq!(write_bundle(&entries), data);
+    if let Some(entries) = read_bundle(data) {
+        assert_eq!(bundle(&entries), data);
     }
     if let Some(commit) = Commit::decode(data.to_vec().into()) {
         let mut auditor = auditor();

@@ -6,9 +6,8 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
-use cmtp_codec::audit::{Levels, Tile};
 use cmtp_codec::journal::{Commit, HEADER, Hidden, Piece, PieceKeys, header};
-use cmtp_codec::log::{Checkpoint, NoteKind, NoteSigner, log_origin};
+use cmtp_codec::log::{Checkpoint, Levels, NoteKind, NoteSigner, Tile, log_origin};
 use cmtp_codec::{
     Chain, Digest, Entry, Field, KeyList, Layer, Link, ListedKey, PublicKey, RedactedLayer, Salt,
     Signature, SigningKey,

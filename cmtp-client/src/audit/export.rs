@@ -5,8 +5,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use cmtp_codec::KeyList;
-use cmtp_codec::audit::Tile;
 use cmtp_codec::journal::{Commit, header};
+use cmtp_codec::log::Tile;
 use cmtp_spec::EntryType;
 
 use crate::audit::error::AuditError;

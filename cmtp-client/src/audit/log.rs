@@ -4,8 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cmtp_codec::audit::Tile;
-use cmtp_codec::log::SignedCheckpoint;
+use cmtp_codec::log::{SignedCheckpoint, Tile};
 use cmtp_codec::{Digest, Entry};
 use cmtp_spec::limits;
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::audit::levels::Tile;
 use crate::journal::PieceError;
 use crate::key::SignatureError;
+use crate::log::Tile;
 use crate::message::{Deviation, Fault, Place};
 
 /// Something that does not hold, and where.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::audit::finding::{Finding, What};
 use crate::hash::Digest;
+use crate::key::PublicKey;
+use crate::log::parse_log_origin;
 use crate::message::Replay;
 use crate::trust::Verified;
 
@@ -23,18 +25,18 @@ pub(crate) struct Promises {
 struct Promise {
     name: String,
     leaf: Digest,
-    log_number: u64,
+    log_number: u32,
     /// Microseconds since 1970 at which the entry has to be there.
     until: u64,
 }
 
 impl Promises {
-    /// Adds what a message's receipts promise; `name` is what findings call it, `node` the multibase name of the node.
+    /// Adds what a message's receipts promise; `name` is what findings call it, `node` whose log it is.
     pub(crate) fn add(
         &mut self,
         name: &str,
         message: &Verified<Replay>,
-        node: &str,
+        node: &PublicKey,
     ) -> Vec<Finding> {
         let mut findings = Vec::new();
         let message = &message.message;
@@ -51,9 +53,8 @@ impl Promises {
                 continue;
             };
             let statement = &receipt.statement;
-            let own = format!("cmtp/{node}/");
-            let number = statement.log_origin.strip_prefix(&own).and_then(|it| it.parse().ok());
-            let Some(log_number) = number else {
+            let own = parse_log_origin(&statement.log_origin).filter(|(it, _)| it == node);
+            let Some((_, log_number)) = own else {
                 let (receipt, origin) = (name.to_owned(), statement.log_origin.clone());
                 findings.push(Finding::of_log(What::OtherLog { receipt, origin }));
                 continue;
@@ -82,7 +83,7 @@ impl Promises {
     pub(crate) fn check(
         &mut self,
         index: u64,
-        log_number: u64,
+        log_number: u32,
         leaf: impl FnOnce() -> Digest,
     ) -> Vec<Finding> {
         if self.due.first_key_value().is_none_or(|(first, _)| *first > index) {

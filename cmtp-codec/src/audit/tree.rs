@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::audit::finding::{Finding, RootOf, TileName, What};
-use crate::audit::levels::{Levels, Tile};
 use crate::hash::Digest;
+use crate::log::{Levels, Tile};
 
 /// A tree hash and how many entries it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,21 +1,18 @@
-//! The right edge of the tree: what is not in full tiles yet. `cmtp-spec/spec/18-log.md`.
+//! The right edge of the tree, as files: what is not in full tiles yet. `cmtp-spec/spec/18-log.md`.
 
 use cmtp_codec::Digest;
-use cmtp_codec::log::tile_path;
+use cmtp_codec::log::{Levels, Tile, bundle};
 use cmtp_codec::merkle::leaf;
-use tlog_tiles::tlog::{EMPTY_HASH, Hash, node_hash};
-use tlog_tiles::{Tile, tlog};
+use tlog_tiles::tlog::Hash;
 
 use crate::journal::EntryBytes;
 
 /// A tree that grows leaf by leaf; full tiles and bundles are handed out as they come about.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Edge {
-    size: u64,
-    /// The hashes of each level's last tile, fewer than 256.
-    levels: Vec<Vec<Hash>>,
-    /// The entries behind the last full bundle, as a bundle has them.
-    bundle: Vec<u8>,
+    levels: Levels,
+    /// The entries behind the last full bundle.
+    entries: Vec<EntryBytes>,
 }
 
 /// A file of the log.
@@ -25,101 +22,61 @@ pub(crate) struct TileFile {
     pub(crate) data: Vec<u8>,
 }
 
-/// Which file: hashes of a level, or entries.
+/// Which file: hashes of a level, or the entries of a tile of leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TileName {
     Hashes(Tile),
-    Entries { number: u64, width: u32 },
+    Entries(Tile),
 }
 
 impl Edge {
     /// The edge of a tree of `size` leaves: the hashes of each level's last tile, and the entries behind the last full
     /// bundle. `None` where that is not what such a tree has there.
-    pub(crate) fn restore(size: u64, levels: &[Vec<u8>], entries: &[EntryBytes]) -> Option<Self> {
-        let mut edge = Self { size: size - size % WIDTH, ..Self::default() };
-        for (level, data) in (0..).zip(levels) {
-            let (hashes, rest) = data.as_chunks::<{ tlog::HASH_SIZE }>();
-            let width = (size >> (HEIGHT * level)) % WIDTH;
-            if !rest.is_empty() || hashes.len() as u64 != width {
-                return None;
-            }
-            edge.levels.push(hashes.iter().copied().map(Hash).collect());
-        }
+    pub(crate) fn restore(
+        size: u64,
+        levels: Vec<Vec<Digest>>,
+        entries: Vec<EntryBytes>,
+    ) -> Option<Self> {
         // The leaves are hashed again, so that entries and hashes can't be of two trees.
-        let leaves = edge.levels.first_mut().map(std::mem::take).unwrap_or_default();
-        entries.iter().for_each(|entry| edge.push(entry, &mut Vec::new()));
-        let same = edge.levels.first().is_none_or(|again| *again == leaves);
-        (same && edge.size == size).then_some(edge)
+        let leaves = entries.iter().map(|entry| leaf(entry));
+        let is_same = leaves.eq(levels.first().into_iter().flatten().copied());
+        let levels = Levels::restore(size, levels).filter(|_| is_same)?;
+        Some(Self { levels, entries })
     }
 
     /// Leaves of the tree.
     pub(crate) const fn size(&self) -> u64 {
-        self.size
+        self.levels.size()
     }
 
     /// Takes the next leaf, and gives `full` the files that it fills.
     pub(crate) fn push(&mut self, entry: &EntryBytes, full: &mut Vec<TileFile>) {
-        let length = u16::try_from(entry.len()).unwrap_or(u16::MAX);
-        self.bundle.extend_from_slice(&length.to_be_bytes());
-        self.bundle.extend_from_slice(entry);
-        self.size += 1;
-        if self.size.is_multiple_of(WIDTH) {
-            let name = TileName::Entries { number: self.size / WIDTH - 1, width: FULL };
-            full.push(TileFile { name, data: std::mem::take(&mut self.bundle) });
-        }
-        let Digest(mut hash) = leaf(entry);
-        for level in 0..u8::MAX {
-            if self.levels.len() == usize::from(level) {
-                self.levels.push(Vec::new());
+        let entries = &mut self.entries;
+        entries.push(*entry);
+        self.levels.push(leaf(entry), |tile, hashes| {
+            if tile.level == 0 {
+                full.push(TileFile { name: TileName::Entries(tile), data: bundle(&*entries) });
+                entries.clear();
             }
-            let tile = &mut self.levels[usize::from(level)];
-            tile.push(Hash(hash));
-            if tile.len() < FULL as usize {
-                return;
-            }
-            let data = concat(tile);
-            tile.clear();
-            hash = Tile::subtree_hash(&data).0;
-            let number = (self.size >> (HEIGHT * (level + 1))) - 1;
-            let name = TileName::Hashes(Tile::new(HEIGHT, level, number, FULL, false));
-            full.push(TileFile { name, data });
-        }
+            full.push(TileFile { name: TileName::Hashes(tile), data: concat(hashes) });
+        });
     }
 
     /// The files that are not full: one a level, and the last bundle.
     pub(crate) fn partial(&self) -> Vec<TileFile> {
-        let mut files = Vec::new();
-        for (level, tile) in (0..).zip(&self.levels) {
-            if let Some(width) = u32::try_from(tile.len()).ok().filter(|&width| width > 0) {
-                let number = self.size >> (HEIGHT * (level + 1));
-                let name = TileName::Hashes(Tile::new(HEIGHT, level, number, width, false));
-                files.push(TileFile { name, data: concat(tile) });
-            }
-        }
-        let width = u32::try_from(self.size % WIDTH).unwrap_or(0);
-        if width > 0 {
-            let name = TileName::Entries { number: self.size / WIDTH, width };
-            files.push(TileFile { name, data: self.bundle.clone() });
-        }
-        files
+        let hashes = self
+            .levels
+            .partial()
+            .map(|(tile, hashes)| TileFile { name: TileName::Hashes(tile), data: concat(hashes) });
+        let leaves = self.levels.partial().map(|(tile, _)| tile).find(|tile| tile.level == 0);
+        let entries = leaves
+            .map(|tile| TileFile { name: TileName::Entries(tile), data: bundle(&self.entries) });
+        hashes.chain(entries).collect()
     }
 
     /// The tree hash.
     pub(crate) fn root(&self) -> Hash {
-        let mut root: Option<Hash> = None;
-        for tile in &self.levels {
-            let data = concat(tile);
-            // The perfect trees that a tile's hashes make up, the smallest, which is the last, first.
-            let (mut width, mut end) = (tile.len(), data.len());
-            while width > 0 {
-                let perfect = 1 << width.trailing_zeros();
-                let begin = end - perfect * tlog::HASH_SIZE;
-                let left = Tile::subtree_hash(&data[begin..end]);
-                root = Some(root.map_or(left, |right| node_hash(left, right)));
-                (width, end) = (width - perfect, begin);
-            }
-        }
-        root.unwrap_or(EMPTY_HASH)
+        Hash(self.levels.root().0)
     }
 }
 
@@ -127,32 +84,21 @@ impl TileName {
     /// [LOG-6] The path below the log's own.
     pub(crate) fn path(&self) -> String {
         match self {
-            Self::Hashes(tile) => tile_path(tile),
-            Self::Entries { number, width } => {
-                tile_path(&Tile::new(HEIGHT, 0, *number, *width, true))
-            }
+            Self::Hashes(tile) => tile.path(),
+            Self::Entries(tile) => tile.bundle_path(),
         }
     }
 
     /// The folder of the narrower forms of a full one.
     pub(crate) fn partial_folder(&self) -> Option<String> {
-        let width = match self {
-            Self::Hashes(tile) => tile.width(),
-            Self::Entries { width, .. } => *width,
-        };
-        (width == FULL).then(|| self.path() + ".p")
+        let (Self::Hashes(tile) | Self::Entries(tile)) = self;
+        (tile.width == Tile::FULL).then(|| self.path() + ".p")
     }
 }
 
-fn concat(hashes: &[Hash]) -> Vec<u8> {
+fn concat(hashes: &[Digest]) -> Vec<u8> {
     hashes.iter().flat_map(|hash| hash.0).collect()
 }
-
-/// Levels of the tree in one tile.
-pub(crate) const HEIGHT: u8 = 8;
-/// Hashes of a full tile, entries of a full bundle.
-pub(crate) const FULL: u32 = 1 << HEIGHT;
-const WIDTH: u64 = FULL as u64;
 
 #[cfg(test)]
 mod tests {
@@ -190,10 +136,11 @@ mod tests {
 
     #[test]
     fn paths_are_those_of_tlog_tiles() {
-        let name = TileName::Entries { number: 1_234_067, width: FULL };
+        let full = Tile { level: 0, number: 1_234_067, width: Tile::FULL };
+        let name = TileName::Entries(full);
         assert_eq!(name.path(), "tile/entries/x001/x234/067");
         assert_eq!(name.partial_folder().as_deref(), Some("tile/entries/x001/x234/067.p"));
-        let name = TileName::Hashes(Tile::new(HEIGHT, 3, 1_234, 5, false));
+        let name = TileName::Hashes(Tile { level: 3, number: 1_234, width: 5 });
         assert_eq!((name.path().as_str(), name.partial_folder()), ("tile/3/x001/234.p/5", None));
     }
 }

@@ -5,10 +5,11 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use cmtp_client::{Existing, write_whole};
+use cmtp_codec::log::Tile;
+use tlog_tiles::TileReader;
 use tlog_tiles::tlog::{Error, HASH_SIZE};
-use tlog_tiles::{Tile, TileReader};
 
-use crate::log::edge::{FULL, HEIGHT, TileFile, TileName};
+use crate::log::edge::TileFile;
 
 /// The folder of one log, `DATA/log/NUMBER`: what is in it can be served as it is.
 #[derive(Clone, Debug)]
@@ -46,16 +47,15 @@ impl Folder {
     }
 
     /// The hashes of a tile; of a narrow one that was filled since, its beginning.
-    pub(crate) fn read(&self, tile: &Tile) -> io::Result<Vec<u8>> {
-        let exact = fs::read(self.0.join(TileName::Hashes(*tile).path()));
+    pub(crate) fn read(&self, tile: Tile) -> io::Result<Vec<u8>> {
+        let exact = fs::read(self.0.join(tile.path()));
         let mut data = match exact {
-            Err(error) if error.kind() == ErrorKind::NotFound && tile.width() < FULL => {
-                let full = Tile::new(HEIGHT, tile.level(), tile.level_index(), FULL, false);
-                fs::read(self.0.join(TileName::Hashes(full).path()))?
+            Err(error) if error.kind() == ErrorKind::NotFound && tile.width < Tile::FULL => {
+                fs::read(self.0.join(tile.full().path()))?
             }
             read => read?,
         };
-        data.truncate(tile.width() as usize * HASH_SIZE);
+        data.truncate(tile.width * HASH_SIZE);
         Ok(data)
     }
 }
@@ -65,17 +65,18 @@ impl TileReader for Folder {
         HEIGHT
     }
 
-    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<u8>>, Error> {
-        let read = |tile: &Tile| {
-            self.read(tile).map_err(|error| {
-                Error::InvalidInput(format!("{}: {error}", TileName::Hashes(*tile).path()))
-            })
+    fn read_tiles(&self, tiles: &[tlog_tiles::Tile]) -> Result<Vec<Vec<u8>>, Error> {
+        let read = |tile: &tlog_tiles::Tile| {
+            let (level, number, width) = (tile.level(), tile.level_index(), tile.width() as usize);
+            let tile = Tile { level, number, width };
+            self.read(tile)
+                .map_err(|error| Error::InvalidInput(format!("{}: {error}", tile.path())))
         };
         tiles.iter().map(read).collect()
     }
 
     /// They are where they were read.
-    fn save_tiles(&self, _tiles: &[Tile], _data: &[Vec<u8>]) {}
+    fn save_tiles(&self, _tiles: &[tlog_tiles::Tile], _data: &[Vec<u8>]) {}
 }
 
 /// Makes a folder and those above it, each durable.
@@ -91,5 +92,7 @@ fn make(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// Levels of the tree in one tile.
+const HEIGHT: u8 = 8;
 /// Name of the file that holds the last checkpoint.
 pub(crate) const CHECKPOINT: &str = "checkpoint";

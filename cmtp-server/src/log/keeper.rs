@@ -6,15 +6,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use cmtp_codec::log::{Checkpoint, NoteSigner, SignedCheckpoint};
+use cmtp_codec::log::{Checkpoint, NoteSigner, SignedCheckpoint, Tile};
 use cmtp_codec::{Digest, Entry};
+use tlog_tiles::TileHashReader;
 use tlog_tiles::tlog::{self, check_tree, prove_tree};
-use tlog_tiles::{Tile, TileHashReader};
 use tokio::sync::watch;
 
 use crate::journal::{EntryBytes, Follower};
 use crate::log::cosigners::Cosigners;
-use crate::log::edge::{Edge, FULL, HEIGHT, TileFile};
+use crate::log::edge::{Edge, TileFile};
 use crate::log::folder::Folder;
 use crate::log::{Checkpointed, LogError, digests};
 
@@ -220,23 +220,24 @@ pub(crate) fn restore(
 }
 
 fn from_files(folder: &Folder, journal: &Follower, size: u64) -> io::Result<Edge> {
-    let mut levels = Vec::new();
-    for level in 0..u8::try_from(u64::BITS).unwrap_or(u8::MAX) / HEIGHT {
-        let width = size >> (HEIGHT * level);
-        if width == 0 {
+    let full = Tile::FULL as u64;
+    let (mut levels, mut hashes) = (Vec::new(), size);
+    for level in 0..u8::MAX {
+        if hashes == 0 {
             break;
         }
-        let (number, width) =
-            (width >> HEIGHT, u32::try_from(width % u64::from(FULL)).unwrap_or(0));
+        let (number, width) = (hashes / full, usize::try_from(hashes % full).unwrap_or(0));
         let data = match width {
             0 => Vec::new(),
-            width => folder.read(&Tile::new(HEIGHT, level, number, width, false))?,
+            width => folder.read(Tile { level, number, width })?,
         };
-        levels.push(data);
+        let (tile, _) = data.as_chunks::<{ tlog::HASH_SIZE }>();
+        levels.push(tile.iter().copied().map(Digest).collect());
+        hashes = number;
     }
-    let bundle = usize::try_from(size % u64::from(FULL)).unwrap_or(0);
+    let bundle = usize::try_from(size % full).unwrap_or(0);
     let entries = journal.entries(size - bundle as u64, bundle)?;
-    Edge::restore(size, &levels, &entries).ok_or_else(|| {
+    Edge::restore(size, levels, entries).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidData, "a tile has not as many hashes as it should")
     })
 }

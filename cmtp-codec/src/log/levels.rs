@@ -1,6 +1,7 @@
 //! The right edge of a log's tree, tile by tile: RFC 6962's hashes, cut as C2SP tlog-tiles cuts them.
 
 use crate::hash::Digest;
+use crate::log::tile::tile_path;
 use crate::merkle::Tree;
 
 /// A tile of hashes: its level, its number, and how many hashes it has, 256 where it is full.
@@ -20,12 +21,12 @@ impl Tile {
 
     /// Where it stands below its log: C2SP tlog-tiles.
     pub fn path(self) -> String {
-        self.named(false).path().replacen("tile/8/", "tile/", 1)
+        tile_path(&self.named(false))
     }
 
     /// Where the entries of a tile of leaves stand, beside it.
     pub fn bundle_path(self) -> String {
-        self.named(true).path().replacen("tile/8/data/", "tile/entries/", 1)
+        tile_path(&self.named(true))
     }
 
     /// The full tile, of which a narrower one is the beginning.
@@ -71,6 +72,14 @@ impl Levels {
     /// The number of leaves.
     pub const fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The edge of a tree of `size` leaves, by the hashes of each level's last tile; `None` where such a tree has others.
+    pub fn restore(size: u64, levels: Vec<Vec<Digest>>) -> Option<Self> {
+        let width = |level: u32| size.checked_shr(level * BITS).unwrap_or(0) % Tile::FULL as u64;
+        let is_its = (0..).zip(&levels).all(|(level, it)| it.len() as u64 == width(level));
+        let above = u32::try_from(levels.len()).unwrap_or(u32::MAX).saturating_mul(BITS);
+        (is_its && size.checked_shr(above).unwrap_or(0) == 0).then_some(Self { size, levels })
     }
 
     /// Adds a leaf hash; `full` sees each tile that it fills, the lowest level first.
@@ -152,6 +161,10 @@ mod tests {
             }
         }
         assert_eq!(tiles, 3);
+        let edge: Vec<_> = levels.partial().map(|(_, hashes)| hashes.to_vec()).collect();
+        assert_eq!(Levels::restore(1_000, edge.clone()), Some(levels.clone()));
+        assert_eq!(Levels::restore(1_001, edge.clone()), None);
+        assert_eq!(Levels::restore(1_000, edge[..1].to_vec()), None);
         let partial: Vec<_> = levels.partial().map(|(tile, _)| tile).collect();
         let expected =
             [Tile { level: 0, number: 3, width: 232 }, Tile { level: 1, number: 0, width: 3 }];
