@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cmtp_codec::{Entry, Field};
-use cmtp_spec::{BusAuth, EntryType, FieldIndex, Opcode, Status, limits};
+use cmtp_codec::Entry;
+use cmtp_spec::{BusAuth, EntryType, Opcode, Status, limits};
 use data_encoding::BASE64;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -46,11 +46,7 @@ impl Audit {
 
 impl Service for Audit {
     fn call<'a>(&'a self, call: &'a Call<'a>) -> BoxFuture<'a, Result<Reply, Refusal>> {
-        let reply = self.lines(call.args()).map(|segments| Reply {
-            fields: vec![Field::bytes(FieldIndex::CONTENT_TYPE, "text/plain")],
-            segments: Some(segments),
-            ..Reply::empty(Status::OK)
-        });
+        let reply = self.lines(call.args()).map(Reply::lines);
         async { reply }.boxed()
     }
 

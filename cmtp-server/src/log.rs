@@ -126,12 +126,7 @@ impl Log {
 
     /// [LOG-7] The proof that `tree` begins with the `old` leaves that it had once; reads files.
     pub(crate) fn growth(&self, tree: &Checkpointed, old: u64) -> Result<Growth, LogError> {
-        let reader = TileHashReader::new(tree.size, tree.root, &self.folder);
-        let path = match old {
-            0 => Vec::new(),
-            old if old == tree.size => Vec::new(),
-            old => digests(prove_tree(tree.size, old, &reader))?,
-        };
+        let path = consistency(&self.folder, tree, old)?;
         let checkpoint = SignedCheckpoint::parse(&tree.note)?;
         Ok(Growth { old, path, checkpoint })
     }
@@ -158,6 +153,14 @@ fn read(note: &str, signer: &NoteSigner) -> Result<Checkpointed, LogError> {
     let checkpoint = SignedCheckpoint::parse(note)?.verify(signer.public())?;
     let root = tlog::Hash(checkpoint.root.0);
     Ok(Checkpointed { size: checkpoint.size, root, note: note.into() })
+}
+
+/// [LOG-7] The hashes of that proof: none where the earlier tree had no leaf, or as many. Reads files.
+fn consistency(folder: &Folder, tree: &Checkpointed, old: u64) -> Result<Vec<Digest>, LogError> {
+    if old == 0 || old == tree.size {
+        return Ok(Vec::new());
+    }
+    digests(prove_tree(tree.size, old, &TileHashReader::new(tree.size, tree.root, folder)))
 }
 
 fn digests(proof: Result<Vec<tlog::Hash>, tlog::Error>) -> Result<Vec<Digest>, LogError> {

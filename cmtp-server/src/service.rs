@@ -111,6 +111,15 @@ impl Reply {
         Self { status, fields: Vec::new(), body: None, effect: None, segments: None, served: None }
     }
 
+    /// A stream of text.
+    pub(crate) fn lines(segments: Segments) -> Self {
+        Self {
+            fields: vec![Field::bytes(FieldIndex::CONTENT_TYPE, "text/plain")],
+            segments: Some(segments),
+            ..Self::empty(Status::OK)
+        }
+    }
+
     /// The layer of a layered service; its status, fields and body are in it.
     pub(crate) fn served(answer: Verified<BusAnswer>, chain: Chain) -> Self {
         let served = Served { answer, chain };
@@ -258,11 +267,7 @@ struct Ticks;
 
 impl Service for Ticks {
     fn call<'a>(&'a self, call: &'a Call<'a>) -> BoxFuture<'a, Result<Reply, Refusal>> {
-        let reply = ticks(call.args()).map(|segments| Reply {
-            fields: vec![Field::bytes(FieldIndex::CONTENT_TYPE, "text/plain")],
-            segments: Some(segments),
-            ..Reply::empty(Status::OK)
-        });
+        let reply = ticks(call.args()).map(Reply::lines);
         async { reply }.boxed()
     }
 

@@ -16,7 +16,7 @@ use crate::journal::{EntryBytes, Follower};
 use crate::log::cosigners::Cosigners;
 use crate::log::edge::{Edge, TileFile};
 use crate::log::folder::Folder;
-use crate::log::{Checkpointed, LogError, digests};
+use crate::log::{Checkpointed, LogError, consistency};
 
 /// The thread, and what it has.
 pub(crate) struct Keeper {
@@ -126,15 +126,8 @@ impl Keeper {
 
     /// Adds what witnesses say to the tree that was signed last; who does not answer in time is left out.
     fn cosign(&mut self, checkpoint: &SignedCheckpoint) -> Result<(), LogError> {
-        let (size, root) = (self.last.size, self.last.root);
-        let folder = &self.folder;
-        let prove = |before| {
-            if before == 0 || before == size {
-                return Ok(Vec::new());
-            }
-            digests(prove_tree(size, before, &TileHashReader::new(size, root, folder)))
-        };
-        let lines = self.cosigners.ask(checkpoint, &prove);
+        let (folder, last) = (&self.folder, &self.last);
+        let lines = self.cosigners.ask(checkpoint, &|before| consistency(folder, last, before));
         self.asked = Instant::now();
         if lines.is_empty() {
             return Ok(());
