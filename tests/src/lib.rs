@@ -162,6 +162,22 @@ impl Node {
             .expect("cmtpd starts")
     }
 
+    /// What a reader in Python that was written from chapter 17 alone finds in the journal.
+    ///
+    /// # Panics
+    /// If it finds it broken.
+    pub fn read_by_peer(&self) -> serde_json::Value {
+        let output = python()
+            .arg(root().join("tests/peer/journal.py"))
+            .arg(self.data.join("journal"))
+            .arg(&self.did)
+            .output()
+            .expect("the reader starts");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_str(&text).expect("the reader writes JSON")
+    }
+
     /// A token for `identity`, such as `grant(did, &["--scope", "0xS:**"])` makes it.
     ///
     /// # Panics
@@ -379,6 +395,23 @@ fn spawn_nats(port: &str, arguments: &[String]) -> (Child, String) {
 /// The Python of the tests' virtual environment, with what `tests/requirements.txt` names.
 pub fn python() -> Command {
     Command::new(virtual_environment().join("bin/python"))
+}
+
+/// Copies a folder of files and folders, to where there may be one already.
+///
+/// # Panics
+/// If it can't.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("the folder to copy to");
+    for entry in std::fs::read_dir(from).expect("the folder to copy") {
+        let entry = entry.expect("what is in the folder");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a copy of the file");
+        }
+    }
 }
 
 /// The workspace's root.

@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::pin::pin;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use cmtp_client::{Connection, Request, Streaming};
 use cmtp_codec::{Entry, Fqmn};
 use cmtp_spec::{Status, binding, limits};
 use cmtp_tests::load::{self, Caller, Load, Receipt};
-use cmtp_tests::{NatsServer, Node};
+use cmtp_tests::{NatsServer, Node, copy};
 use data_encoding::{BASE64, HEXLOWER};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -416,10 +415,6 @@ async fn until(holds: impl Fn() -> bool) {
         }
     });
     timeout(Duration::from_secs(60), &mut holding).await.expect("it holds within a minute");
-}
-
-fn copy(from: &Path, to: &Path) {
-    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
 }
 
 /// A number of the node's.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cmtp_tests::load::{Caller, Load, check};
-use cmtp_tests::{NatsServer, Node, python, root};
+use cmtp_tests::{NatsServer, Node};
 use futures::StreamExt;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,17 +60,9 @@ async fn what_was_answered_survives_kill_9_and_nothing_is_executed_twice() {
     );
 }
 
-/// A reader in Python that was written from chapter 17 alone finds what the node itself finds.
+/// A reader that was written from chapter 17 alone finds what the node itself finds.
 fn independent_reader_agrees(node: &Node) {
-    let output = python()
-        .arg(root().join("tests/peer/journal.py"))
-        .arg(node.data().join("journal"))
-        .arg(&node.did)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let read = node.read_by_peer();
     let own = node.cmtpd(&["journal", "check", "--json"]).stdout;
     let own: serde_json::Value = serde_json::from_slice(&own).unwrap();
     for (theirs, ours) in [

@@ -11,7 +11,7 @@ use cmtp_codec::merkle::{Tree, leaf};
 use cmtp_codec::{Digest, Entry, Field, Fqmn, Layer, Receipt, SigningKey};
 use cmtp_spec::{FieldIndex, Status};
 use cmtp_tests::wire::{Answer, Forge, Wire, salt, signed};
-use cmtp_tests::{Home, Node, http, load};
+use cmtp_tests::{Home, Node, copy, http, load};
 use data_encoding::HEXLOWER;
 
 fn key() -> SigningKey {
@@ -194,20 +194,9 @@ fn get(port: u16, path: &str) -> (String, Vec<u8>) {
 }
 
 /// A copy of a stopped node's data directory.
-fn copy(from: &Path) -> tempfile::TempDir {
-    fn copy_all(from: &Path, to: &Path) {
-        std::fs::create_dir_all(to).unwrap();
-        for entry in std::fs::read_dir(from).unwrap() {
-            let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
-            if path.is_dir() {
-                copy_all(&path, &to);
-            } else {
-                std::fs::copy(&path, &to).unwrap();
-            }
-        }
-    }
+fn copied(from: &Path) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    copy_all(from, folder.path());
+    copy(from, folder.path());
     folder
 }
 
@@ -219,7 +208,7 @@ async fn two_stories_are_found_at_the_next_connection() {
     LibraryCaller(load::Caller::new(&node)).call(&node, 3).await;
     node.signal("TERM");
     assert!(node.wait().success());
-    let fork = copy(node.data());
+    let fork = copied(node.data());
     node.restart();
     let other = Node::start_in(fork.path(), config, &[]);
     assert_eq!(node.did, other.did);
@@ -346,7 +335,7 @@ fn a_node_that_was_set_back_is_refused_by_who_knows_better() {
     assert!(call(&node, "proof").status.success());
     node.signal("TERM");
     node.wait();
-    let backup = copy(node.data());
+    let backup = copied(node.data());
     node.restart();
     assert!(call(&node, "proof").status.success());
     // What was shown at the beginning of that call is known; one more, to know what it added.

@@ -16,7 +16,7 @@ use cmtp_codec::merkle::{Tree, leaf};
 use cmtp_codec::{Digest, Entry, Receipt, SigningKey};
 use cmtp_spec::{EntryType, FieldIndex, Status, limits};
 use cmtp_tests::wire::{Answer, Forge, Wire, salt, signed};
-use cmtp_tests::{Node, binary, python, root};
+use cmtp_tests::{Node, binary, copy};
 use data_encoding::HEXLOWER;
 use tempfile::TempDir;
 
@@ -724,7 +724,7 @@ async fn a_restored_backup_is_refused_and_followed_by_a_log_that_says_so() {
         newest = witness.seen(key.name()).unwrap().untrusted().clone();
         let check = node.cmtpd(&["journal", "check"]);
         assert!(check.status.success(), "{check:?}");
-        independent_reader_agrees(&node);
+        node.read_by_peer();
     }
     // No two R0s of one log have different leaves at one index, whatever was lost.
     let mut places = BTreeSet::new();
@@ -773,29 +773,4 @@ fn entries(site: &Site) -> u64 {
     let output = Node::stopped(&site.data()).cmtpd(&["journal", "check", "--json"]);
     let check: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     check["entries"].as_u64().unwrap()
-}
-
-/// A reader in Python that was written from chapter 17 alone finds what the node itself finds.
-fn independent_reader_agrees(node: &Node) {
-    let output = python()
-        .arg(root().join("tests/peer/journal.py"))
-        .arg(node.data().join("journal"))
-        .arg(&node.did)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for file in std::fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        let target = to.join(file.file_name());
-        if file.file_type().unwrap().is_dir() {
-            copy(&file.path(), &target);
-        } else {
-            std::fs::copy(file.path(), target).unwrap();
-        }
-    }
 }
