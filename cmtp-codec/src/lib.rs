@@ -34,6 +34,7 @@ mod process;
 mod receipt;
 mod redact;
 mod seal;
+pub mod session;
 mod stored;
 mod subject;
 #[cfg(test)]

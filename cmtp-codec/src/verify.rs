@@ -18,6 +18,7 @@ use crate::message::{
 use crate::process::{self, StepTaken};
 use crate::receipt::{Entry, KnownStatements};
 use crate::seal::Seal;
+use crate::session::SessionTarget;
 use crate::trust::Verified;
 
 /// A message under verification: it takes layers and seals in their order, and each once.
@@ -67,6 +68,7 @@ struct Asked {
     opcode: Opcode,
     message_id: Option<[u8; 16]>,
     audience: Option<PublicKey>,
+    session: Option<SessionTarget>,
 }
 
 /// The time of the last layer of a key that may turn out to be the sealing node's.
@@ -297,8 +299,12 @@ impl Verifier {
         let last = self.steps.last().ok_or(at(Fault::Empty))?;
         let refused_with =
             |statuses: &[Status]| last.step == Step::ADMIT && statuses.contains(&last.status);
-        // [RCP-10] `unlogged` is for a refusal by admit with status 401 or 511.
-        if seal.unlogged && !refused_with(&[Status::TOKEN_INVALID, Status::IDENTITY_REQUIRED]) {
+        // [RCP-10] `unlogged` is for a refusal by admit with status 401 or 511, and for the handshake, unless it had an effect.
+        let is_refused = last.step == Step::ADMIT && last.status >= Status::BAD_REQUEST;
+        let of_session = self.asked.and_then(|asked| asked.session);
+        let may_be_unlogged = refused_with(&[Status::TOKEN_INVALID, Status::IDENTITY_REQUIRED])
+            || of_session.is_some_and(|target| is_refused || !target.has_effect());
+        if seal.unlogged && !may_be_unlogged {
             return Err(at(Fault::Unlogged));
         }
         // [RCP-7] A verifier MUST NOT call a message authentic without a trusted root key.
@@ -435,6 +441,7 @@ impl Asked {
             opcode: target_opcode(origin),
             message_id: origin.fixed(FieldIndex::MESSAGE_ID),
             audience: origin.key(FieldIndex::AUDIENCE),
+            session: origin.text(FieldIndex::TARGET).and_then(SessionTarget::of),
         }
     }
 }

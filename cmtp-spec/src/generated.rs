@@ -79,7 +79,7 @@ crate::registry! {
         OPENED = 10, "opened", "A log was opened; F is the digest of its origin, or of the last checkpoint of the log that it follows.";
         SUMMARY = 11, "summary", "Counted refusals before a token was accepted.";
         POLICY = 12, "policy", "The policies in force; F is their digest.";
-        REVOKED = 13, "revoked", "A token or persona was revoked.";
+        REVOKED = 13, "revoked", "A grant, token or persona was revoked; F is the digest of the line that says which.";
     }
 }
 
@@ -219,7 +219,7 @@ crate::registry! {
     /// SEAL items: `spec/02-frames.md`.
     SealItemType: u64 {
         R0 = 0x00, "r0", "Receipt R0: the node's signed promise.";
-        UNLOGGED = 0x02, "unlogged", "Empty; a refusal before a token was accepted: no entry and no R0.";
+        UNLOGGED = 0x02, "unlogged", "Empty; a refusal before a token was accepted, or a message of the handshake: no entry and no R0.";
         RECORDED = 0x04, "recorded", "Empty; the answer recorded for an earlier request with the same bytes.";
         KEYS = 0x06, "keys", "The root-signed key list; saved files only.";
         BODY_UNREAD = 0x08, "body-unread", "Empty; the node refused without reading the body of layer 0.";
@@ -459,6 +459,32 @@ pub mod limits {
     pub const AUDIT_MESSAGE_ENTRIES: u64 = 512;
     /// At least between two looks of `0xE:audit` at what is new: it costs five seals a second at most, in milliseconds.
     pub const AUDIT_INTERVAL_MS: u64 = 200;
+    /// A message of the handshake: one outside token of the largest, or some of the usual 2 KiB, in bytes.
+    pub const SESSION_MESSAGE_MAX: u64 = 32_768;
+    /// What a node has a client keep between two messages: a grant of `scope-patterns-max` patterns of 64 bytes, twice, in bytes.
+    pub const SESSION_COOKIE_MAX: u64 = 8_192;
+    /// From call or confirm to the message that follows: a person reads and decides, in seconds.
+    pub const SESSION_COOKIE_LIFETIME: u64 = 600;
+    /// What a call asks for, in names.
+    pub const SESSION_ASKS_MAX: u64 = 16;
+    /// Tokens of outside issuers in an answer, in tokens.
+    pub const OUTSIDE_TOKENS_MAX: u64 = 8;
+    /// Of the handshake, from one IPv4 address or IPv6 /64 at once: 42 handshakes, in requests.
+    pub const SESSION_BURST: u64 = 128;
+    /// By which `session-burst` is refilled: at 150 us each, half a percent of a core, in requests/second.
+    pub const SESSION_RATE: u64 = 32;
+    /// From one address at once, in consents.
+    pub const GRANT_BURST: u64 = 64;
+    /// After which one more consent is taken from an address: it fills `grants-max` in 7 days, in seconds.
+    pub const GRANT_INTERVAL: u64 = 10;
+    /// From consent to the end of a grant: 90 days, in seconds.
+    pub const GRANT_LIFETIME_MAX: u64 = 7_776_000;
+    /// That a node keeps; about 1 KiB each, in grants.
+    pub const GRANTS_MAX: u64 = 65_536;
+    /// Whose handshakes a node counts at a time; one that it can't count is refused, in addresses.
+    pub const SESSION_ADDRESSES_MAX: u64 = 65_536;
+    /// From the durable entry to the end of the last stream, in milliseconds.
+    pub const REVOCATION_MAX: u64 = 1_000;
 }
 
 /// Constants of the bindings: `spec/09-quic.md`, `spec/11-nats.md`, `spec/12-stored.md`.
@@ -469,7 +495,7 @@ pub mod binding {
     pub const ALPN: &str = "cmtp/0";
     /// TLS exporter label for AUTH, empty context, 32 bytes (RFC 8446 section 7.5).
     pub const EXPORTER_LABEL_AUTH: &str = "EXPORTER-cmtp/0 auth";
-    /// TLS exporter label of the session handshake; reserved.
+    /// TLS exporter label of the session handshake, empty context, 32 bytes.
     pub const EXPORTER_LABEL_SESSION: &str = "EXPORTER-cmtp/0 session";
     /// First bytes of every signed payload, before the use.
     pub const SIGNATURE_PREFIX: &str = "cmtp/0 ";
@@ -515,6 +541,28 @@ pub mod binding {
     pub const SERVICE_ACTOR: &str = "cmtp-actor";
     /// Name in the metadata of a layered service: names of the schemes that it takes, with a space between two.
     pub const SERVICE_SCHEMES: &str = "cmtp-schemes";
+    /// What is admitted by chapter 22, whatever the scope.
+    pub const SESSION_PATTERN: &str = "0xI:session:*";
+    /// Target of a hello.
+    pub const SESSION_HELLO: &str = "0xI:session:hello";
+    /// Target of an answer.
+    pub const SESSION_ANSWER: &str = "0xI:session:answer";
+    /// Target of a consent.
+    pub const SESSION_CONSENT: &str = "0xIW:session:consent";
+    /// Target of a renewal.
+    pub const SESSION_RENEW: &str = "0xIW:session:renew";
+    /// Target of a recovery key's statement.
+    pub const SESSION_REVOKE: &str = "0xIW:session:revoke";
+    /// Target that ends grants and tokens.
+    pub const SESSION_HANGUP: &str = "0xIW:session:hangup";
+    /// Target that lists the caller's grants.
+    pub const SESSION_LIST: &str = "0xI:session:list";
+    /// Literal field with the signature of a handshake message, 64 bytes.
+    pub const SESSION_SIGNATURE: &str = "session-signature";
+    /// Literal field with what the node has to get back.
+    pub const SESSION_COOKIE: &str = "session-cookie";
+    /// First bytes of the `jti` of a token that the node's operator made by hand.
+    pub const OPERATOR_TOKEN_PREFIX: &str = "op.";
 }
 
 /// First eight bytes of every hash pre-image: `spec/04-hashing.md`.
@@ -533,7 +581,7 @@ pub mod tags {
     pub const FINAL_SEAL: [u8; 8] = *b"cmtp0/fs";
     /// Pre-image of an interim seal.
     pub const INTERIM_SEAL: [u8; 8] = *b"cmtp0/is";
-    /// Pre-image of the session handshake; reserved.
+    /// Pre-image of a message of the session handshake.
     pub const TRANSCRIPT: [u8; 8] = *b"cmtp0/th";
 }
 
@@ -549,14 +597,16 @@ pub mod uses {
     pub const R0: &str = "r0";
     /// Payload: what the tag of a bus envelope is over; signer: the envelope's sender.
     pub const BUS: &str = "bus";
-    /// Reserved for the handshake.
+    /// Payload: session exporter value, node root key, persona, transcript hash; signer: a token key of the node.
     pub const SESSION_CALL: &str = "session-call";
-    /// Reserved for the handshake.
+    /// The same payload; signer: the persona.
     pub const SESSION_ANSWER: &str = "session-answer";
-    /// Reserved for the handshake.
+    /// The same payload; signer: a token key of the node.
     pub const SESSION_CONFIRM: &str = "session-confirm";
-    /// Reserved for the handshake.
+    /// The same payload; signer: the persona.
     pub const SESSION_CONSENT: &str = "session-consent";
+    /// The same payload; signer: the persona.
+    pub const SESSION_RENEW: &str = "session-renew";
     /// Reserved for recovery keys.
     pub const REVOKE: &str = "revoke";
 }
