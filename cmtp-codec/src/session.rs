@@ -12,7 +12,7 @@ use crate::key::{PublicKey, Signature, SignatureError, SigningKey};
 use crate::layer::Layer;
 
 pub use messages::{
-    Answer, Ask, Call, Confirm, Consent, GrantName, Hello, Issued, Message, MessageError, NotAGrant,
+    Answer, Ask, Call, Confirm, Consent, GrantName, Granted, Hello, Issued, Message, MessageError, NotAGrant,
     Random, Renew, ScopeError, ScopeTexts,
 };
 
@@ -46,6 +46,11 @@ impl Transcript {
         image.bytes(&self.hash.0);
         image.bytes(message);
         Self { step, hash: image.digest() }
+    }
+
+    /// i.
+    pub const fn step(&self) -> u8 {
+        self.step
     }
 
     /// th_i itself.
@@ -142,6 +147,17 @@ pub fn signature_field(signature: &Signature) -> Field {
 /// The field that carries what only the node can read.
 pub fn cookie_field(cookie: Vec<u8>) -> Field {
     literal(binding::SESSION_COOKIE, cookie)
+}
+
+/// The field in which the answer to a consent says what the grant is.
+pub fn granted_field(granted: &Granted) -> Field {
+    literal(binding::SESSION_GRANT, granted.to_bytes())
+}
+
+/// The grant that the answer to a consent says.
+pub fn granted_of(layer: &Layer) -> Option<Granted> {
+    let field = layer.fields().find(|field| field.name.as_str() == binding::SESSION_GRANT)?;
+    Granted::from_bytes(&field.value).ok()
 }
 
 /// The signature that a layer carries.

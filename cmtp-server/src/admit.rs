@@ -1,6 +1,7 @@
 //! Admission: who may call what. `cmtp-spec/spec/10-admission.md`.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cmtp_codec::{Auth, Digest, Field, Fqmn, Layer, Pattern, PublicKey, Salt};
@@ -17,6 +18,7 @@ use crate::outgoing::{Ended, Outbox};
 use crate::refusal::Refusal;
 use crate::refusals::Reason;
 use crate::room::{Memory, Share};
+use crate::sessions::Sessions;
 use crate::token::Token;
 use crate::writes;
 
@@ -111,10 +113,24 @@ impl Proved {
     }
 
     /// When the last of the tokens of `holder` that this connection showed expires, microseconds since 1970.
-    pub(crate) fn expires(&self, holder: &PublicKey) -> u64 {
+    pub(crate) fn expires(&self, holder: &PublicKey, sessions: &Sessions) -> u64 {
         let state = self.state();
         let tokens = state.tokens.values().filter(|token| token.holder == *holder);
+        let tokens = tokens.filter(|token| !sessions.refuses(token));
         tokens.map(|token| token.expires_at()).max().unwrap_or(0)
+    }
+
+    /// E_s: the exporter value of this connection for sessions.
+    pub(crate) fn session_exporter(&self) -> Option<[u8; 32]> {
+        let mut exporter = [0; 32];
+        let label = binding::EXPORTER_LABEL_SESSION.as_bytes();
+        self.connection.export_keying_material(&mut exporter, label, &[]).ok()?;
+        Some(exporter)
+    }
+
+    /// Where the peer is.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.connection.remote_address().ip()
     }
 
     /// The token that AUTH shows or names.
@@ -136,11 +152,13 @@ impl Proved {
                 refuse_token(node, reason)
             })?,
         };
-        // [QUI-13] [ADM-4] Expiry is checked at each request.
-        if token.is_valid_at(now) {
-            Ok(token)
-        } else {
+        // [QUI-13] [ADM-4] Expiry is checked at each request, and revocation.
+        if !token.is_valid_at(now) {
             Err(refuse_token(node, Reason::OutsideTimes))
+        } else if node.sessions.refuses(&token) {
+            Err(refuse_token(node, Reason::Revoked))
+        } else {
+            Ok(token)
         }
     }
 
@@ -261,6 +279,9 @@ impl Admission {
             // [ADM-11] A 401 is a refusal without a token, whenever it comes.
             self.token_accepted = false;
             self.refuse(refuse_token(node, Reason::OutsideTimes));
+        } else if node.sessions.refuses(&admitted.token) {
+            self.token_accepted = false;
+            self.refuse(refuse_token(node, Reason::Revoked));
         } else if let Err(refusal) = check_times(origin, now) {
             self.refuse(refusal);
         }
@@ -282,27 +303,35 @@ impl Admission {
 
     /// The admit layer.
     pub(crate) fn layer(&self, node: &Node, proved: &Proved, time: u64, salt: Salt) -> Layer {
-        // [ADM-8] An admit layer MUST carry these; one that passes carries `policies`.
-        let layer = Layer::new(Step::ADMIT, node.key.layer_key().public(), time, salt)
-            .with_public(Field::octet(FieldIndex::CONNECTION_KIND, ConnectionKind::DIRECT.0))
-            .with_public(Field::digest(FieldIndex::EXPORTER_DIGEST, Digest::of(&proved.exporter)))
-            .with_public(Field::digest(FieldIndex::TOKEN_DIGEST, self.token_digest))
-            .with_public(Field::digest(FieldIndex::POLICY_DIGEST, node.policy));
-        match &self.outcome {
-            Ok(admitted) => {
-                layer.with_public(Field::bytes(FieldIndex::POLICIES, admitted.pattern.clone()))
-            }
-            Err(refusal) => refusal.mark(layer),
-        }
+        let outcome = self.outcome.as_ref().map(|admitted| admitted.pattern.as_str());
+        admit_layer(node, proved, self.token_digest, outcome, time, salt)
+    }
+}
+
+/// The layer of the admit step: what decided, or the refusal.
+pub(crate) fn admit_layer(
+    node: &Node,
+    proved: &Proved,
+    token: Digest,
+    outcome: Result<&str, &Refusal>,
+    time: u64,
+    salt: Salt,
+) -> Layer {
+    // [ADM-8] An admit layer MUST carry these; one that passes carries `policies`.
+    let layer = Layer::new(Step::ADMIT, node.key.layer_key().public(), time, salt)
+        .with_public(Field::octet(FieldIndex::CONNECTION_KIND, ConnectionKind::DIRECT.0))
+        .with_public(Field::digest(FieldIndex::EXPORTER_DIGEST, Digest::of(&proved.exporter)))
+        .with_public(Field::digest(FieldIndex::TOKEN_DIGEST, token))
+        .with_public(Field::digest(FieldIndex::POLICY_DIGEST, node.policy));
+    match outcome {
+        Ok(policies) => layer.with_public(Field::bytes(FieldIndex::POLICIES, policies.to_owned())),
+        Err(refusal) => refusal.mark(layer),
     }
 }
 
 /// The checks of chapter 10 that follow the token's, in their order: `[ADM-9]`.
 fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Admitted, Refusal> {
-    if origin.key(FieldIndex::AUDIENCE) != Some(node.did()) {
-        let detail = format!("this node is {}", node.did());
-        return Err(Refusal::new(Status::WRONG_AUDIENCE, detail));
-    }
+    check_audience(node, origin)?;
     check_times(origin, now)?;
     let target = target(origin)?;
     let needs_signature = target.is_write() || target.opcode() == Opcode::P;
@@ -323,14 +352,22 @@ fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Adm
     Ok(Admitted { caller: token.holder, target, token, pattern })
 }
 
-fn covering(token: &Token, target: &Fqmn) -> Option<String> {
-    let scope = token.covering(target).map(ToString::to_string);
-    // [LOG-10] What the log proves is for every caller.
-    let is_log = || Pattern::parse(binding::LOG_PATTERN).is_ok_and(|log| log.covers(target));
-    scope.or_else(|| is_log().then(|| binding::LOG_PATTERN.to_owned()))
+pub(crate) fn check_audience(node: &Node, origin: &Layer) -> Result<(), Refusal> {
+    if origin.key(FieldIndex::AUDIENCE) == Some(node.did()) {
+        return Ok(());
+    }
+    Err(Refusal::new(Status::WRONG_AUDIENCE, format!("this node is {}", node.did())))
 }
 
-fn check_times(origin: &Layer, now: u64) -> Result<(), Refusal> {
+fn covering(token: &Token, target: &Fqmn) -> Option<String> {
+    let scope = token.covering(target).map(ToString::to_string);
+    // [LOG-10] [SES-5] What the log proves, and one's own sessions, are for every caller.
+    let for_all = [binding::LOG_PATTERN, binding::SESSION_PATTERN];
+    let covers = |pattern: &&str| Pattern::parse(pattern).is_ok_and(|it| it.covers(target));
+    scope.or_else(|| for_all.into_iter().find(covers).map(str::to_owned))
+}
+
+pub(crate) fn check_times(origin: &Layer, now: u64) -> Result<(), Refusal> {
     let id: [u8; 16] = origin.fixed(FieldIndex::MESSAGE_ID).unwrap_or_default();
     let id_time = writes::id_time(&id);
     // [IDM-3] A node MUST refuse an id whose time is further than `id-window` from its clock.
@@ -374,8 +411,7 @@ pub(crate) fn window(bytes: u64) -> VarInt {
     VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
 }
 
-const NO_SESSION: &str = "no session: create an identity (cmtp id new), then get a token for it \
-                          from this node's operator (cmtpd grant --to DID --scope 0xS:**)";
+const NO_SESSION: &str = "no session: create an identity (cmtp id new), then open a session (cmtp login URL)";
 /// Seconds after which a full node is asked again: most services answer within one.
 const RETRY_AFTER: u64 = 1;
 const MICROSECONDS: u64 = 1_000_000;

@@ -4,6 +4,7 @@ mod audit;
 mod error;
 mod log;
 mod route;
+mod session;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,6 +27,8 @@ pub use crate::config::log::{LogSettings, WitnessSettings};
 use crate::config::route::RouteEntry;
 pub(crate) use crate::config::route::is_passable;
 pub use crate::config::route::{Destination, RouteConfig};
+pub use crate::config::session::SessionSettings;
+use crate::config::session::SessionTable;
 use crate::limits::Limits;
 
 /// What a node is told.
@@ -65,6 +68,8 @@ pub struct Config {
     pub log: LogSettings,
     /// Where the journal's entries go, too.
     pub audit: AuditSettings,
+    /// How sessions are opened.
+    pub session: SessionSettings,
     /// Whether a log that the journal does not continue is followed by a new one. Never said by a file: the operator asks
     /// for it once, by a flag, when a backup was restored.
     pub follow_log: bool,
@@ -90,6 +95,7 @@ impl Config {
             journal: JournalSettings::default(),
             log: LogSettings::default(),
             audit: AuditSettings::default(),
+            session: SessionSettings::default(),
             follow_log: false,
             limits: Limits::default(),
             names: BTreeMap::new(),
@@ -133,6 +139,10 @@ impl Config {
         if let Some(audit) = file.audit {
             let span = audit.span();
             config.audit = audit.into_inner().settings().map_err(at(span))?;
+        }
+        if let Some(session) = file.session {
+            let span = session.span();
+            config.session = session.into_inner().settings().map_err(at(span))?;
         }
         config.limits = file.limits;
         if let Some(bus) = file.bus {
@@ -190,6 +200,7 @@ impl Config {
             })),
             log: Some(spanned(LogTable::from(&self.log))),
             audit: Some(spanned(AuditTable::of(&self.audit))),
+            session: Some(spanned(SessionTable::from(&self.session))),
             limits: self.limits.clone(),
             names: names.collect(),
             route: self.routes.iter().map(RouteConfig::to_entry).map(spanned).collect(),
@@ -282,6 +293,7 @@ struct File {
     journal: Option<Spanned<JournalTable>>,
     log: Option<Spanned<LogTable>>,
     audit: Option<Spanned<AuditTable>>,
+    session: Option<Spanned<SessionTable>>,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]

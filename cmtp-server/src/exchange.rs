@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cmtp_client::entropy;
-use cmtp_codec::Fqmn;
+use cmtp_codec::{Fqmn, PublicKey};
 use cmtp_spec::{BusAuth, CloseCode, EntryFlags, EntryType, Status, Step, limits};
 use quinn::{RecvStream, SendStream, VarInt};
 
 use crate::admit::{Admission, Admitted, Proved, not_covered};
 use crate::answer::{Answering, mark_dispatched};
+use crate::handshake;
 use crate::incoming::{Fault, Incoming, Rest};
 use crate::journal::JournalError;
 use crate::nats;
@@ -58,8 +59,20 @@ async fn answer<'n>(
     let mut request = Incoming::new(recv, node, live.body_max, proved, share);
     request.read_head().await?;
     let (auth, head) = request.head()?;
+    if let Some(target) = handshake::target_of(head) {
+        let checked = handshake::check(node, &live, proved, (auth, head), target);
+        request.limit_body(limits::SESSION_MESSAGE_MAX);
+        let rest = request.read_rest(checked.is_err()).await?;
+        let (origin, checked) = match rest {
+            Rest::Whole(origin) => (origin, checked),
+            Rest::Unread(origin, too_large) => (origin, checked.and(too_large.map_or(Ok(()), |it| Err(it.into())))),
+        };
+        let answer = Answering::begin(node, &live, send, origin)?;
+        let exchange = Exchange { node, live: &live, proved, share, answer };
+        return handshake::answer(exchange, target, checked).await;
+    }
     let mut admission = Admission::judge(node, proved, auth, head, node::now());
-    let origin = match request.read_rest(&admission).await? {
+    let origin = match request.read_rest(admission.outcome.is_err()).await? {
         Rest::Whole(origin) => origin,
         // [QUI-17] A node MAY refuse an origin with a body before END came.
         Rest::Unread(origin, refusal) => {
@@ -80,7 +93,11 @@ async fn answer<'n>(
         share,
         answer: Answering::begin(node, &live, send, origin)?,
     };
-    let claimed = match exchange.claim(&admission).await {
+    let taken = match &admission.outcome {
+        Ok(admitted) if admitted.target.is_write() => exchange.claim(admitted.caller).await,
+        _ => Taken::NoWrite,
+    };
+    let claimed = match taken {
         Taken::Claimed(claimed) => Some(claimed),
         Taken::NoWrite => None,
         Taken::Recorded(pieces) if exchange.answer.send_recorded(&pieces).await? => return Ok(()),
@@ -103,16 +120,16 @@ async fn answer<'n>(
 }
 
 /// A request that is being answered.
-struct Exchange<'a, 'n> {
-    node: &'a Arc<Node>,
-    live: &'a Live,
-    proved: &'a Proved,
+pub(crate) struct Exchange<'a, 'n> {
+    pub(crate) node: &'a Arc<Node>,
+    pub(crate) live: &'a Live,
+    pub(crate) proved: &'a Proved,
     share: &'a mut Share<'n>,
-    answer: Answering<'a>,
+    pub(crate) answer: Answering<'a>,
 }
 
 /// What became of a write's id.
-enum Taken {
+pub(crate) enum Taken {
     NoWrite,
     Claimed(Claimed),
     Recorded(Vec<u64>),
@@ -122,11 +139,7 @@ enum Taken {
 
 impl Exchange<'_, '_> {
     /// Takes the id of an admitted write.
-    async fn claim(&self, admission: &Admission) -> Taken {
-        let Ok(admitted) = &admission.outcome else { return Taken::NoWrite };
-        if !admitted.target.is_write() {
-            return Taken::NoWrite;
-        }
+    pub(crate) async fn claim(&self, caller: PublicKey) -> Taken {
         let id = self.answer.message_id();
         if let Some(seconds) = self.node.writes_after(&id, node::now()) {
             let detail = "the node lost a part of its journal, and serves no writes that it may have executed there";
@@ -136,7 +149,7 @@ impl Exchange<'_, '_> {
         loop {
             let origin = self.answer.origin_hash();
             // [IDM-2] A write with a known id and the same L_0 MUST NOT be executed again.
-            match self.node.writes.claim(admitted.caller, id, origin, node::now()) {
+            match self.node.writes.claim(caller, id, origin, node::now()) {
                 Claim::Fresh(claimed) => return Taken::Claimed(claimed),
                 Claim::Recorded(pieces) => return Taken::Recorded(pieces),
                 Claim::Erased => return Taken::Erased,
@@ -245,6 +258,7 @@ impl Exchange<'_, '_> {
         }
         let call = Call {
             caller: admitted.caller,
+            token_id: admitted.token.id(),
             target,
             origin: &self.answer.origin,
             subject: &subject,
@@ -418,12 +432,12 @@ fn unusable(kind: cmtp_codec::DecodeErrorKind) -> Refusal {
     Refusal::new(Status::BAD_SERVICE_ANSWER, detail)
 }
 
-fn storage_full() -> Refusal {
+pub(crate) fn storage_full() -> Refusal {
     let detail = "the node's journal has no room, and without it nothing is done";
     Refusal::new(Status::STORAGE_FULL, detail).after(RETRY_AFTER)
 }
 
-fn erased() -> Refusal {
+pub(crate) fn erased() -> Refusal {
     Refusal::new(Status::ERASED, "the recorded answer was erased")
 }
 

@@ -138,7 +138,7 @@ impl Drop for Place {
 }
 
 /// What counts as one address: of IPv6 the first 64 bits, which is what one subscriber is given.
-fn share_of(address: IpAddr) -> IpAddr {
+pub(crate) fn share_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let network = address.to_bits() & !u128::from(u64::MAX);

@@ -18,6 +18,7 @@ mod connection;
 mod erasure;
 mod exchange;
 mod gate;
+mod handshake;
 mod http;
 mod incoming;
 mod journal;
@@ -38,6 +39,7 @@ mod room;
 mod routes;
 mod seal;
 pub mod service;
+mod sessions;
 mod state;
 mod stream;
 mod token;
@@ -47,7 +49,8 @@ mod writes;
 pub use cmtp_codec::journal::Degree;
 
 pub use crate::config::{
-    AuditSettings, Bus, Config, ConfigError, Destination, LogSettings, RouteConfig, WitnessSettings,
+    AuditSettings, Bus, Config, ConfigError, Destination, LogSettings, RouteConfig,
+    SessionSettings, WitnessSettings,
 };
 pub use crate::erasure::{EraseError, Erased, erase_closed};
 pub use crate::http::Http;
@@ -63,6 +66,7 @@ pub use crate::node_key::{NodeKey, NodeKeyError};
 pub use crate::rebuild::RebuildError;
 pub use crate::refusals::{Reason, Refusals};
 pub use crate::service::{Service, Services};
+pub use crate::sessions::SessionFault;
 pub use crate::token::{Grant, MintError, TokenError};
 pub use crate::witness::{
     Refused as WitnessRefused, Witness, WitnessError, WitnessHttp, WitnessKey,

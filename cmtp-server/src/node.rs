@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::audit_stream::Audit;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, SessionSettings};
 use crate::erasure::Eraser;
 use crate::journal::{
     Draft, Journal, JournalConfig, JournalError, JournalOpenError, JournalReport,
@@ -26,6 +26,7 @@ use crate::refusals::Refusals;
 use crate::room::Room;
 use crate::routes::{BuiltIn, Routes};
 use crate::service::Services;
+use crate::sessions::{SessionService, Sessions};
 use crate::writes::{self, Writes};
 
 /// What a node is and knows: key, journal, names, routes. All connections share it.
@@ -36,6 +37,7 @@ pub struct Node {
     pub(crate) journal: Arc<Journal>,
     pub(crate) log: Arc<Log>,
     pub(crate) writes: Arc<Writes>,
+    pub(crate) sessions: Arc<Sessions>,
     built_in: BuiltIn,
     services: Services,
     bus: Option<Bus>,
@@ -65,6 +67,7 @@ pub(crate) struct Live {
     pub(crate) routes: Routes,
     pub(crate) journal_mode: JournalMode,
     pub(crate) body_max: u64,
+    pub(crate) session: SessionSettings,
     config: Config,
 }
 
@@ -96,15 +99,20 @@ impl Node {
         let mut rebuilt = Rebuilt::new(&key, now());
         let (journal, report, unfinished) =
             Journal::open(&journal, Arc::clone(&key), |commit| rebuilt.take(commit))?;
-        let Rebuilt { state, writes, notes, erased, .. } = rebuilt;
+        let Rebuilt { state, writes, notes, erased, grants, .. } = rebuilt;
         let (journal, writes) = (Arc::new(journal), Arc::new(writes));
         let (log, followed) = open_log(config, &key, &journal).await?;
         let log = Arc::new(log);
         let eraser = Eraser::new(key.public(), Arc::clone(&journal), Arc::clone(&writes), state);
+        let sessions = Sessions::new(Arc::clone(&key), Arc::clone(&journal), grants);
+        let sessions = Arc::new(sessions);
+        let session_service =
+            SessionService { sessions: Arc::clone(&sessions), node: key.public() };
         let built_in = BuiltIn {
             eraser: Arc::new(eraser),
             audit: Audit::new(journal.follow()),
             log: Arc::new(LogService { log: Arc::clone(&log), journal: journal.follow() }),
+            sessions: Arc::new(session_service),
         };
         let bus = Bus::open(&config.bus, &key, metrics.bus.clone()).await?;
         let publishing = match (config.audit.stream, &bus) {
@@ -119,6 +127,7 @@ impl Node {
         let node = Self {
             live: RwLock::new(Arc::new(Live::new(config, &built_in, bus.as_ref(), &services)?)),
             built_in,
+            sessions,
             log,
             bus,
             publishing,
@@ -310,6 +319,7 @@ impl Live {
             names: Names::new(config.names.clone()),
             routes: Routes::open(config, built_in, bus, services)?,
             journal_mode: config.journal.mode,
+            session: config.session.clone(),
             // A body that never fits into memory would be waited for in vain.
             body_max: config
                 .body_max

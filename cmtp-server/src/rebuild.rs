@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use cmtp_client::entropy;
 use cmtp_codec::journal::{Commit, Degree, Erasure, MessageReader, Piece, PieceError, read_links};
 use cmtp_codec::log::log_origin;
+use cmtp_codec::session::{GrantName, Issued, Message, granted_of};
 use cmtp_codec::{Chain, Digest, Entry, Fqmn, Layer, Link, PublicKey, RedactedLayer};
 use cmtp_spec::{EntryFlags, EntryType, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step};
 
@@ -13,6 +14,7 @@ use crate::journal::{Draft, JournalError, ReadError, hide};
 use crate::node::{self, Node};
 use crate::node_key::NodeKey;
 use crate::refusal::Refusal;
+use crate::sessions::{Grants, Kept, Revoked};
 use crate::state::State;
 use crate::writes::{self, Writes};
 
@@ -23,6 +25,7 @@ pub(crate) struct Rebuilt {
     pub(crate) notes: Notes,
     /// What was noted as erased, each with its entries: a crash may have come before their keys were destroyed.
     pub(crate) erased: Vec<(Vec<u64>, Degree)>,
+    pub(crate) grants: Grants,
     now: u64,
 }
 
@@ -40,7 +43,8 @@ impl Rebuilt {
     pub(crate) fn new(key: &NodeKey, now: u64) -> Self {
         let state = State::new(&key.derived("erased State"));
         let writes = Writes::new(&key.derived("erased writes"));
-        Self { state, writes, notes: Notes::default(), erased: Vec::new(), now }
+        let (notes, grants) = (Notes::default(), Grants::default());
+        Self { state, writes, notes, erased: Vec::new(), grants, now }
     }
 
     /// Takes the next commit of the journal.
@@ -53,6 +57,7 @@ impl Rebuilt {
                 }
                 EntryType::KEYS => self.notes.keys = Some(piece.entry.seal),
                 EntryType::CONFIG => self.notes.config = Some(piece.entry.seal),
+                EntryType::REVOKED => self.take_revocation(piece),
                 EntryType::INTENT => self.take_intent(index, piece),
                 EntryType::OUTCOME => self.take_outcome(index, piece),
                 other => {
@@ -83,12 +88,31 @@ impl Rebuilt {
         }
     }
 
-    fn take_outcome(&self, index: u64, piece: &Piece) {
+    /// [SES-17] After each start.
+    fn take_revocation(&mut self, piece: &Piece) {
+        let content = piece.hidden.content(&piece.entry.seal);
+        let line = content.as_ref().and_then(|line| std::str::from_utf8(line).ok());
+        match line.and_then(Revoked::from_line) {
+            Some(revoked) => self.grants.revoke(&revoked),
+            None => tracing::error!("a revocation in the journal can't be read"),
+        }
+    }
+
+    fn take_grant(&mut self, piece: &Piece) {
+        // [SES-18] Also of one that is over: the persona's first commitment stays.
+        if let Some((name, kept)) = consented(piece) {
+            let since = self.grants.revocations();
+            self.grants.begin(name, kept, since);
+        }
+    }
+
+    fn take_outcome(&mut self, index: u64, piece: &Piece) {
         if piece.begin == index {
             if let Some((caller, origin)) = self.known(piece) {
                 self.writes.restore(caller, piece.entry.message_id, origin, vec![index]);
             }
             self.take_effect(piece);
+            self.take_grant(piece);
             return;
         }
         let no_effect = piece.entry.flags.0 & EntryFlags::NO_EFFECT.0 != 0;
@@ -107,6 +131,19 @@ impl Rebuilt {
             self.state.restore(&target, &origin, version);
         }
     }
+}
+
+/// The grant that a consent made which is this piece.
+fn consented(piece: &Piece) -> Option<(GrantName, Kept)> {
+    let Entry { entry_type, opcode, status, .. } = piece.entry;
+    if entry_type != EntryType::OUTCOME || opcode != Opcode::IW || status >= Status::BAD_REQUEST {
+        return None;
+    }
+    let links = read_links(piece.hidden.content(&piece.entry.seal)?, 0).ok()?;
+    let serve = links.iter().filter_map(Link::layer).find(|layer| layer.step == Step::SERVE)?;
+    let granted = granted_of(serve)?;
+    let issued = Issued::from_bytes(serve.data()?).ok()?;
+    Some((issued.grant, Kept::from_granted(granted).ok()?))
 }
 
 /// Caller and L_0 of a message that begins with this piece.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::sessions::SessionFault;
 use crate::token::TokenError;
 
 /// Refusals by reason, since they were last taken.
@@ -50,6 +51,10 @@ pub enum Reason {
     Exhausted,
     /// The token itself, by the check that failed: 401.
     Token(TokenError),
+    /// A token that was revoked, or whose grant has ended: 401.
+    Revoked,
+    /// A message of the session handshake, by the check that failed.
+    Session(SessionFault),
     /// A handshake without our ALPN.
     Alpn,
     /// A handshake that failed or took longer than `header-timeout`.
@@ -66,6 +71,12 @@ impl From<TokenError> for Reason {
     }
 }
 
+impl From<SessionFault> for Reason {
+    fn from(fault: SessionFault) -> Self {
+        Self::Session(fault)
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -76,6 +87,8 @@ impl fmt::Display for Reason {
             Self::Actor => "actor",
             Self::Exhausted => "exhausted",
             Self::Token(error) => error.word(),
+            Self::Revoked => "revoked",
+            Self::Session(fault) => fault.word(),
             Self::Alpn => "alpn",
             Self::Handshake => "handshake",
             Self::AddressNotValidated => "address-not-validated",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cmtp_codec::{Fqmn, Pattern, subject};
-use cmtp_spec::{BusAuth, JournalMode, Status, limits};
+use cmtp_spec::{BusAuth, JournalMode, Status, binding, limits};
 
 use crate::audit_stream::Audit;
 use crate::config::{Config, Destination, RouteConfig};
@@ -14,6 +14,7 @@ use crate::nats;
 use crate::node::NodeError;
 use crate::refusal::Refusal;
 use crate::service::{self, Service, Services};
+use crate::sessions::SessionService;
 use crate::state::State;
 
 /// The route table: the first route that covers a target counts.
@@ -24,6 +25,7 @@ pub(crate) struct BuiltIn {
     pub(crate) eraser: Arc<Eraser>,
     pub(crate) log: Arc<LogService>,
     pub(crate) audit: Audit,
+    pub(crate) sessions: Arc<SessionService>,
 }
 
 /// Where targets lead that a pattern covers.
@@ -46,6 +48,7 @@ pub(crate) enum Handler {
     Log(Arc<LogService>),
     Audit(Audit),
     Eraser(Arc<Eraser>),
+    Sessions(Arc<SessionService>),
     Plain(Arc<nats::Plain>),
     Layered(Arc<nats::Layered>),
 }
@@ -73,6 +76,7 @@ impl Handler {
             Self::Log(log) => log.as_ref(),
             Self::Audit(audit) => audit,
             Self::Eraser(eraser) => eraser.as_ref(),
+            Self::Sessions(sessions) => sessions.as_ref(),
             Self::Plain(plain) => plain.as_ref(),
             Self::Layered(layered) => layered.as_ref(),
         }
@@ -88,7 +92,18 @@ impl Routes {
         services: &Services,
     ) -> Result<Self, NodeError> {
         let mut routes = Vec::with_capacity(config.routes.len() + BUILT_IN.len() + 1);
-        // The first, so that no route of the configuration takes it to a bus.
+        // The first, so that no route of the configuration takes them to a bus.
+        for serves_writes in [false, true] {
+            routes.push(Route {
+                pattern: Pattern::parse(binding::SESSION_PATTERN)
+                    .map_err(|_built_in| NodeError::no_service(ERASE, services))?,
+                serves_writes,
+                subject: None,
+                service: Handler::Sessions(Arc::clone(&built_in.sessions)),
+                timeout: Duration::from_secs(limits::SERVICE_DEADLINE),
+                journal: JournalMode::WAL,
+            });
+        }
         routes.push(Route {
             pattern: Pattern::parse(ERASE)
                 .map_err(|_built_in| NodeError::no_service(ERASE, services))?,

@@ -52,7 +52,7 @@ pub(crate) async fn serve(
             next = segments.next() => next,
             _stopped = answer.stopped() => break End::Cut,
             // [QUI-26] When no token of the caller is valid any more, and when the node stops.
-            () = token_expired(proved, admitted) => break End::Cut,
+            () = session_over(node, proved, admitted) => break End::Cut,
             () = node.draining() => break End::Cut,
         };
         let bytes = match next {
@@ -125,16 +125,26 @@ fn cut(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
     })
 }
 
-/// Waits until no token of the caller that this connection showed is valid any more.
-async fn token_expired(proved: &Proved, admitted: &Admitted) {
+/// Waits until no token of the caller that this connection showed is valid any more, or the one that the stream was admitted by
+/// is revoked.
+async fn session_over(node: &Node, proved: &Proved, admitted: &Admitted) {
+    let mut revocations = node.sessions.revocations();
     loop {
-        let expires = proved.expires(&admitted.caller).max(admitted.token.expires_at());
-        let left = expires.saturating_sub(node::now());
+        // [SES-17] And MUST end streams that were admitted by them.
+        if node.sessions.refuses(&admitted.token) {
+            return;
+        }
+        let expires = proved.expires(&admitted.caller, &node.sessions);
+        let left = expires.max(admitted.token.expires_at()).saturating_sub(node::now());
         if left == 0 {
             return;
         }
-        let mut expiry = pin!(tokio::time::sleep(Duration::from_micros(left)));
-        expiry.as_mut().await;
+        let expiry = pin!(tokio::time::sleep(Duration::from_micros(left)));
+        tokio::select! {
+            () = expiry => {}
+            // The sender lives as long as the node.
+            _revoked = revocations.changed() => {}
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cmtp_codec::session::GrantName;
 use cmtp_codec::{Fqmn, Pattern, PublicKey, Scope, SignatureError, TooManyPatterns};
 use cmtp_spec::{binding, limits};
 use data_encoding::BASE64URL_NOPAD;
@@ -32,29 +33,40 @@ impl Grant {
         if lifetime == 0 || lifetime > limits::TOKEN_LIFETIME_MAX {
             return Err(MintError::Lifetime { lifetime });
         }
-        let spell = |patterns: &[Pattern]| patterns.iter().map(Pattern::to_string).collect();
         let mut id = [0; 16];
         aws_lc_rs::rand::fill(&mut id).map_err(|_no_entropy| SignatureError::Mismatch)?;
-        let node = key.public().to_string();
-        let claims = Claims {
-            iss: node.clone(),
-            aud: node,
-            sub: self.to.to_string(),
-            iat: now,
-            nbf: now,
-            exp: now + lifetime,
-            jti: BASE64URL_NOPAD.encode(&id),
-            scope: ScopeClaim { read: spell(self.scope.read()), write: spell(self.scope.write()) },
-            cnf: Confirmation { jwk: Jwk::of(&self.to) },
-        };
-        let mut header = Header::new(Algorithm::EdDSA);
-        header.typ = Some(binding::TOKEN_TYPE.to_owned());
-        header.kid = Some(key.token_key().public().multibase());
-        let signer = EncodingKey::from_ed_der(&key.token_key().to_pkcs8()?);
-        let token = jsonwebtoken::encode(&header, &claims, &signer)?;
-        // [ADM-5] The token is at most `token-max` bytes.
-        if token.len() as u64 > limits::TOKEN_MAX { Err(MintError::TooLong) } else { Ok(token) }
+        let id = format!("{}{}", binding::OPERATOR_TOKEN_PREFIX, BASE64URL_NOPAD.encode(&id));
+        mint(key, (&self.to, &self.scope), (now, now + lifetime), id)
     }
+}
+
+/// Makes a token for its holder and scope, valid in these times (seconds since 1970).
+pub(crate) fn mint(
+    key: &NodeKey,
+    (to, scope): (&PublicKey, &Scope),
+    (from, until): (u64, u64),
+    id: String,
+) -> Result<String, MintError> {
+    let spell = |patterns: &[Pattern]| patterns.iter().map(Pattern::to_string).collect();
+    let node = key.public().to_string();
+    let claims = Claims {
+        iss: node.clone(),
+        aud: node,
+        sub: to.to_string(),
+        iat: from,
+        nbf: from,
+        exp: until,
+        jti: id,
+        scope: ScopeClaim { read: spell(scope.read()), write: spell(scope.write()) },
+        cnf: Confirmation { jwk: Jwk::of(to) },
+    };
+    let mut header = Header::new(Algorithm::EdDSA);
+    header.typ = Some(binding::TOKEN_TYPE.to_owned());
+    header.kid = Some(key.token_key().public().multibase());
+    let signer = EncodingKey::from_ed_der(&key.token_key().to_pkcs8()?);
+    let token = jsonwebtoken::encode(&header, &claims, &signer)?;
+    // [ADM-5] The token is at most `token-max` bytes.
+    if token.len() as u64 > limits::TOKEN_MAX { Err(MintError::TooLong) } else { Ok(token) }
 }
 
 /// Why a token can't be minted.
@@ -85,9 +97,21 @@ pub enum MintError {
 #[derive(Clone, Debug)]
 pub(crate) struct Token {
     pub(crate) holder: PublicKey,
+    id: String,
+    kind: TokenKind,
     scope: Scope,
+    issued: u64,
     not_before: u64,
     expires: u64,
+}
+
+/// Where a token is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenKind {
+    /// The handshake: it is one of this grant.
+    Session(GrantName),
+    /// The node's operator, by hand.
+    Operator,
 }
 
 impl Token {
@@ -118,6 +142,20 @@ impl Token {
     pub(crate) fn is_valid_at(&self, now: u64) -> bool {
         // [ADM-4] A token is valid while nbf ≤ now < exp, without leeway.
         (self.not_before..self.expires).contains(&(now / 1_000_000))
+    }
+
+    /// Its `jti`.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) const fn kind(&self) -> TokenKind {
+        self.kind
+    }
+
+    /// Its `iat`, seconds since 1970.
+    pub(crate) const fn issued_at(&self) -> u64 {
+        self.issued
     }
 
     /// When it is not valid any more, microseconds since 1970.
@@ -270,7 +308,9 @@ impl Claims {
         let scope = Scope::new(parse(self.scope.read)?, parse(self.scope.write)?)
             // [ADM-6] A token MUST NOT hold more than `scope-patterns-max` patterns.
             .map_err(|TooManyPatterns { .. }| TokenError::Scope)?;
-        Ok(Token { holder, scope, not_before: self.nbf, expires: self.exp })
+        let kind = GrantName::of_jti(&self.jti).map_or(TokenKind::Operator, TokenKind::Session);
+        let (issued, not_before, expires) = (self.iat, self.nbf, self.exp);
+        Ok(Token { holder, id: self.jti, kind, scope, issued, not_before, expires })
     }
 }
 

@@ -481,6 +481,8 @@ pub mod limits {
     pub const GRANT_LIFETIME_MAX: u64 = 7_776_000;
     /// That a node keeps; about 1 KiB each, in grants.
     pub const GRANTS_MAX: u64 = 65_536;
+    /// Whose commitment a node keeps; about 128 bytes each, in personas.
+    pub const PERSONAS_MAX: u64 = 262_144;
     /// Whose handshakes a node counts at a time; one that it can't count is refused, in addresses.
     pub const SESSION_ADDRESSES_MAX: u64 = 65_536;
     /// From the durable entry to the end of the last stream, in milliseconds.
@@ -563,6 +565,8 @@ pub mod binding {
     pub const SESSION_COOKIE: &str = "session-cookie";
     /// First bytes of the `jti` of a token that the node's operator made by hand.
     pub const OPERATOR_TOKEN_PREFIX: &str = "op.";
+    /// Literal field in which the answer to a consent says what the grant is.
+    pub const SESSION_GRANT: &str = "session-grant";
 }
 
 /// First eight bytes of every hash pre-image: `spec/04-hashing.md`.

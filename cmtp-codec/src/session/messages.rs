@@ -134,6 +134,31 @@ pub struct Confirm {
     pub token_seconds: u64,
 }
 
+/// What a consent made, as the node keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Granted {
+    /// Whose it is.
+    #[serde(with = "did")]
+    pub persona: PublicKey,
+    /// What its tokens cover.
+    pub scope: ScopeTexts,
+    /// The groups that policies see.
+    pub groups: Vec<String>,
+    /// The attributes that policies see.
+    #[serde(deserialize_with = "once")]
+    pub attributes: BTreeMap<String, String>,
+    /// The commitment to a recovery key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Random>,
+    /// Its first second, since 1970.
+    pub begun: u64,
+    /// The first second after it.
+    pub ends: u64,
+    /// How long each token lives, in seconds.
+    pub token_seconds: u64,
+}
+
 /// consent: the persona agrees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -150,7 +175,7 @@ pub struct Issued {
     pub token: String,
     /// Of which grant it is.
     pub grant: GrantName,
-    /// The last second of the grant, since 1970.
+    /// The first second after the grant, since 1970.
     pub ends: u64,
 }
 
@@ -211,6 +236,7 @@ impl Message for Consent {
 }
 
 impl Message for Confirm {}
+impl Message for Granted {}
 impl Message for Issued {}
 impl Message for Renew {}
 

@@ -1,0 +1,110 @@
+//! IAM: from a persona to a token, and the end of both. `cmtp-spec/spec/22-sessions.md`.
+//!
+//! A handshake leaves nothing behind before consent: its state travels in cookies. What consent makes, and what is
+//! revoked, is in the journal; the table of it is rebuilt from there.
+
+mod addresses;
+mod cookie;
+mod fault;
+mod grants;
+mod handshake;
+mod kept;
+mod service;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cmtp_codec::PublicKey;
+use cmtp_codec::session::GrantName;
+use cmtp_spec::EntryType;
+use tokio::sync::watch;
+
+use crate::journal::{Draft, Journal, JournalError};
+use crate::node;
+use crate::node_key::NodeKey;
+use crate::token::{Token, TokenKind};
+
+pub(crate) use crate::sessions::addresses::Addresses;
+pub(crate) use crate::sessions::cookie::Cookies;
+pub use crate::sessions::fault::SessionFault;
+pub(crate) use crate::sessions::grants::{Grants, Revoked};
+pub(crate) use crate::sessions::handshake::{Handshake, Made, Said};
+pub(crate) use crate::sessions::kept::Kept;
+pub(crate) use crate::sessions::service::SessionService;
+
+/// The grants of a node, and what was revoked.
+pub(crate) struct Sessions {
+    key: Arc<NodeKey>,
+    journal: Arc<Journal>,
+    cookies: Cookies,
+    pub(crate) addresses: Addresses,
+    grants: Mutex<Grants>,
+    /// Counts revocations, for who has to end what it lets go on.
+    revocations: watch::Sender<u64>,
+}
+
+impl Sessions {
+    pub(crate) fn new(key: Arc<NodeKey>, journal: Arc<Journal>, grants: Grants) -> Self {
+        let cookies = Cookies::new(&key.derived("session cookies"));
+        Self {
+            key,
+            journal,
+            cookies,
+            addresses: Addresses::default(),
+            grants: Mutex::new(grants),
+            revocations: watch::Sender::new(0),
+        }
+    }
+
+    /// Whether a token that was verified is refused all the same: its grant ended, or it was revoked.
+    pub(crate) fn refuses(&self, token: &Token) -> bool {
+        let grants = self.grants();
+        match token.kind() {
+            // [SES-12] A node MUST refuse a session token whose grant it does not have, or has no more.
+            TokenKind::Session(name) => grants.find(name, node::now()).is_none(),
+            TokenKind::Operator => grants.is_revoked(token.id(), &token.holder, token.issued_at()),
+        }
+    }
+
+    /// What the grant of a token says of its persona; `None` where it is the operator's.
+    pub(crate) fn kept(&self, token: &Token) -> Option<Arc<Kept>> {
+        match token.kind() {
+            TokenKind::Session(name) => self.grants().find(name, node::now()),
+            TokenKind::Operator => None,
+        }
+    }
+
+    /// Waits for the next revocation after this was called first.
+    pub(crate) fn revocations(&self) -> watch::Receiver<u64> {
+        self.revocations.subscribe()
+    }
+
+    /// The grant that a durable consent made is in force; `since` is how many revocations there were before that.
+    pub(crate) fn begin(&self, name: GrantName, kept: Kept, since: u64) {
+        self.grants().begin(name, kept, since);
+    }
+
+    /// How many revocations there were.
+    pub(crate) fn revocation_count(&self) -> u64 {
+        self.grants().revocations()
+    }
+
+    /// Revokes: durable first, then in force.
+    pub(crate) async fn revoke(&self, revoked: Revoked) -> Result<(), JournalError> {
+        // [SES-17] What is revoked MUST be durable before it is answered.
+        let note = Draft::note(EntryType::REVOKED, revoked.to_line().as_bytes());
+        self.journal.record(note.map_err(|_crypto| JournalError::Failed)?).await?;
+        self.grants().revoke(&revoked);
+        self.revocations.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// The grants of a persona that last.
+    pub(crate) fn list(&self, persona: &PublicKey) -> Vec<(GrantName, Arc<Kept>)> {
+        self.grants().of(persona, node::now())
+    }
+
+    fn grants(&self) -> MutexGuard<'_, Grants> {
+        // Every change under the lock is a single step, so a poisoned table is a sound one.
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

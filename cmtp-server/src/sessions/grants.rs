@@ -1,0 +1,300 @@
+//! The table of grants and revocations. Rebuilt from the journal at each start.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write;
+use std::sync::Arc;
+
+use cmtp_codec::PublicKey;
+use cmtp_codec::session::{GrantName, Random};
+use cmtp_spec::limits;
+
+use crate::sessions::{Kept, SessionFault};
+
+/// Grants that last, and what was revoked.
+#[derive(Debug, Default)]
+pub(crate) struct Grants {
+    grants: HashMap<GrantName, Arc<Kept>>,
+    /// By their end, to drop those that are over.
+    ends: BTreeSet<(u64, GrantName)>,
+    /// Grants that were ended before their time: a consent that is sent again must not begin them anew.
+    ended: HashMap<GrantName, u64>,
+    /// The operator's tokens, with the time from which none of that kind can be valid any more.
+    tokens: HashMap<String, u64>,
+    personas: HashMap<PublicKey, Persona>,
+    /// How many revocations there were.
+    revocations: u64,
+}
+
+/// What is known of a persona.
+#[derive(Clone, Copy, Debug, Default)]
+struct Persona {
+    /// [SES-18] Of its first grant; a later one does not replace it.
+    recovery: Option<Random>,
+    is_known: bool,
+    /// What the operator issued to it up to then is refused, microseconds since 1970.
+    revoked_to: u64,
+    /// Which revocation ended its grants last.
+    ended_by: u64,
+    is_stolen: bool,
+}
+
+/// What is revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Revoked {
+    Grant(GrantName),
+    /// A token of the operator's, and when none of its kind can be valid any more.
+    Token(String, u64),
+    /// What was issued to a persona up to then.
+    Persona(PublicKey, u64),
+    /// A persona for good, by its recovery key.
+    Stolen(PublicKey),
+}
+
+impl Grants {
+    /// The grant, where it lasts.
+    pub(crate) fn find(&self, name: GrantName, now: u64) -> Option<Arc<Kept>> {
+        self.grants.get(&name).filter(|kept| !kept.is_over(now)).cloned()
+    }
+
+    /// Whether a token of the operator's is revoked.
+    pub(crate) fn is_revoked(&self, id: &str, holder: &PublicKey, issued_at: u64) -> bool {
+        let of_persona = self.personas.get(holder).is_some_and(|persona| {
+            persona.is_stolen || issued_at.saturating_mul(1_000_000) <= persona.revoked_to
+        });
+        of_persona || self.tokens.contains_key(id)
+    }
+
+    /// Whether a persona was revoked for good.
+    pub(crate) fn is_stolen(&self, persona: &PublicKey) -> bool {
+        self.personas.get(persona).is_some_and(|persona| persona.is_stolen)
+    }
+
+    /// What a persona committed to first.
+    pub(crate) fn recovery(&self, persona: &PublicKey) -> Option<Random> {
+        self.personas.get(persona)?.recovery
+    }
+
+    /// The grants of a persona that last.
+    pub(crate) fn of(&self, persona: &PublicKey, now: u64) -> Vec<(GrantName, Arc<Kept>)> {
+        let own = self.grants.iter().filter(|(_, kept)| kept.persona == *persona && !kept.is_over(now));
+        let mut own: Vec<_> = own.map(|(name, kept)| (*name, Arc::clone(kept))).collect();
+        own.sort_unstable_by_key(|(name, kept)| (kept.begun, *name));
+        own
+    }
+
+    /// Whether a consent may make this grant: the one that it made before, or a new one.
+    pub(crate) fn admits(
+        &mut self,
+        name: GrantName,
+        persona: &PublicKey,
+        now: u64,
+    ) -> Result<Option<Arc<Kept>>, SessionFault> {
+        self.drop_ended(now);
+        if let Some(kept) = self.grants.get(&name) {
+            return Ok(Some(Arc::clone(kept)));
+        }
+        // [SES-11] Or 401 where the grant has ended.
+        if self.ended.contains_key(&name) {
+            return Err(SessionFault::Grant);
+        }
+        let is_new = !self.personas.contains_key(persona);
+        // [SES-14] No more than `grants-max` grants and the commitments of `personas-max` personas.
+        let is_full = self.grants.len() as u64 >= limits::GRANTS_MAX
+            || is_new && self.personas.len() as u64 >= limits::PERSONAS_MAX;
+        if is_full { Err(SessionFault::Full) } else { Ok(None) }
+    }
+
+    /// How many revocations there were so far.
+    pub(crate) const fn revocations(&self) -> u64 {
+        self.revocations
+    }
+
+    /// Takes a grant that the journal holds; `since` is how many revocations there were before it was written there.
+    pub(crate) fn begin(&mut self, name: GrantName, kept: Kept, since: u64) {
+        let persona = self.personas.entry(kept.persona).or_default();
+        // [SES-18] A later commitment of a persona MUST NOT replace its first one.
+        if !std::mem::replace(&mut persona.is_known, true) {
+            persona.recovery = kept.recovery;
+        }
+        // What was revoked while it was written may have come before it or after; to be refused is the safe reading.
+        let is_dead =
+            persona.is_stolen || persona.ended_by > since || self.ended.contains_key(&name);
+        if !is_dead {
+            self.ends.insert((kept.ends, name));
+            self.grants.insert(name, Arc::new(kept));
+        }
+    }
+
+    /// Takes a revocation that the journal holds.
+    pub(crate) fn revoke(&mut self, revoked: &Revoked) {
+        self.revocations += 1;
+        match revoked {
+            Revoked::Grant(name) => self.end(*name),
+            Revoked::Token(id, until) => drop(self.tokens.insert(id.clone(), *until)),
+            Revoked::Persona(persona, to) => {
+                self.end_all(persona);
+                let persona = self.personas.entry(*persona).or_default();
+                persona.revoked_to = persona.revoked_to.max(*to);
+            }
+            Revoked::Stolen(persona) => {
+                self.end_all(persona);
+                self.personas.entry(*persona).or_default().is_stolen = true;
+            }
+        }
+    }
+
+    fn end_all(&mut self, persona: &PublicKey) {
+        let own: Vec<_> = self.of(persona, 0).into_iter().map(|(name, _)| name).collect();
+        own.into_iter().for_each(|name| self.end(name));
+        self.personas.entry(*persona).or_default().ended_by = self.revocations;
+    }
+
+    fn end(&mut self, name: GrantName) {
+        let ends = match self.grants.remove(&name) {
+            Some(kept) => {
+                self.ends.remove(&(kept.ends, name));
+                kept.ends
+            }
+            None => u64::MAX,
+        };
+        self.ended.insert(name, ends);
+    }
+
+    /// Forgets what time ended, and what time would have.
+    fn drop_ended(&mut self, now: u64) {
+        let seconds = now / 1_000_000;
+        while let Some(&(ends, name)) = self.ends.first()
+            && ends <= seconds
+        {
+            self.ends.pop_first();
+            self.grants.remove(&name);
+        }
+        self.ended.retain(|_, ends| *ends > seconds);
+        self.tokens.retain(|_, until| *until > now);
+    }
+}
+
+impl Revoked {
+    /// The content of its entry.
+    pub(crate) fn to_line(&self) -> String {
+        let mut line = String::new();
+        // Writing to a string does not fail.
+        let _always = match self {
+            Self::Grant(name) => writeln!(line, "grant {name}"),
+            Self::Token(id, until) => writeln!(line, "token {id} {until}"),
+            Self::Persona(persona, to) => writeln!(line, "persona {persona} {to}"),
+            Self::Stolen(persona) => writeln!(line, "stolen {persona}"),
+        };
+        line
+    }
+
+    /// Reads what [`Revoked::to_line`] wrote.
+    pub(crate) fn from_line(line: &str) -> Option<Self> {
+        let mut words = line.strip_suffix('\n')?.split(' ');
+        let (kind, what, time) = (words.next()?, words.next()?, words.next());
+        if words.next().is_some() {
+            return None;
+        }
+        match (kind, time) {
+            ("grant", None) => what.parse().ok().map(Self::Grant),
+            ("token", Some(time)) => Some(Self::Token(what.to_owned(), time.parse().ok()?)),
+            ("persona", Some(time)) => Some(Self::Persona(what.parse().ok()?, time.parse().ok()?)),
+            ("stolen", None) => what.parse().ok().map(Self::Stolen),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use cmtp_codec::{Scope, SigningKey};
+
+    use super::*;
+
+    fn persona(seed: u8) -> PublicKey {
+        SigningKey::from_seed(&[seed; 32]).unwrap().public()
+    }
+
+    fn kept(seed: u8, begun: u64, ends: u64) -> Kept {
+        Kept {
+            persona: persona(seed),
+            scope: Scope::default(),
+            subject: Arc::default(),
+            recovery: Some(Random([seed; 32])),
+            begun,
+            ends,
+            token_seconds: 900,
+        }
+    }
+
+    const A: GrantName = GrantName([1; 16]);
+    const B: GrantName = GrantName([2; 16]);
+    const SECOND: u64 = 1_000_000;
+
+    #[test]
+    fn a_grant_lasts_until_its_end_or_its_revocation() {
+        // [SES-12] [SES-11]
+        let mut grants = Grants::default();
+        grants.begin(A, kept(1, 10, 20), 0);
+        grants.begin(B, kept(1, 10, 30), 0);
+        assert!(grants.find(A, 20 * SECOND - 1).is_some() && grants.find(A, 20 * SECOND).is_none());
+        assert_eq!(grants.of(&persona(1), 15 * SECOND).len(), 2);
+        grants.revoke(&Revoked::Grant(B));
+        assert!(grants.find(B, 15 * SECOND).is_none());
+        assert_eq!(grants.admits(B, &persona(1), 16 * SECOND), Err(SessionFault::Grant));
+        assert!(grants.admits(A, &persona(1), 16 * SECOND).unwrap().is_some());
+        // What is sent again after its time can't come: its cookie is older.
+        assert_eq!(grants.admits(A, &persona(1), 20 * SECOND), Ok(None));
+        grants.begin(B, kept(1, 10, 30), 1);
+        assert!(grants.find(B, 15 * SECOND).is_none());
+    }
+
+    #[test]
+    fn a_persona_can_be_revoked_for_a_time_and_for_good() {
+        // [SES-15] [SES-16]
+        let mut grants = Grants::default();
+        grants.begin(A, kept(1, 10, 90), 0);
+        grants.begin(B, kept(2, 10, 90), 0);
+        grants.revoke(&Revoked::Persona(persona(1), 20 * SECOND));
+        assert!(grants.find(A, 0).is_none() && grants.find(B, 0).is_some());
+        assert!(grants.is_revoked("op.x", &persona(1), 20));
+        assert!(!grants.is_revoked("op.x", &persona(1), 21));
+        let later = GrantName([3; 16]);
+        // It was written while the persona was revoked.
+        grants.begin(later, kept(1, 21, 90), 0);
+        assert!(grants.find(later, 0).is_none());
+        grants.begin(later, kept(1, 21, 90), 1);
+        assert!(grants.find(later, 0).is_some());
+        grants.revoke(&Revoked::Stolen(persona(1)));
+        assert!(grants.is_stolen(&persona(1)) && grants.find(later, 0).is_none());
+        assert!(grants.is_revoked("op.x", &persona(1), 99));
+        grants.revoke(&Revoked::Token("op.y".to_owned(), 50 * SECOND));
+        assert!(grants.is_revoked("op.y", &persona(2), 30));
+    }
+
+    #[test]
+    fn the_first_commitment_stays() {
+        // [SES-18]
+        let mut grants = Grants::default();
+        grants.begin(A, kept(1, 10, 90), 0);
+        grants.begin(B, Kept { recovery: Some(Random([9; 32])), ..kept(1, 11, 90) }, 0);
+        assert_eq!(grants.recovery(&persona(1)), Some(Random([1; 32])));
+    }
+
+    #[test]
+    fn a_revocation_is_one_line() {
+        let all = [
+            Revoked::Grant(A),
+            Revoked::Token("op.x".to_owned(), 7),
+            Revoked::Persona(persona(1), 8),
+            Revoked::Stolen(persona(2)),
+        ];
+        for revoked in all {
+            assert_eq!(Revoked::from_line(&revoked.to_line()), Some(revoked));
+        }
+        for bad in ["", "grant\n", "grant x\n", "grant AAAAAAAAAAAAAAAAAAAAAA", "token a\n", "stolen did:key:x\n"] {
+            assert_eq!(Revoked::from_line(bad), None, "{bad}");
+        }
+    }
+}
