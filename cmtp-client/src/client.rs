@@ -22,6 +22,7 @@ use crate::control::{Control, ControlError};
 use crate::exchange::AnswerLimits;
 use crate::identity::Identity;
 use crate::known_logs::KnownLogs;
+use crate::session::{Login, Opener, Sessions};
 use crate::tls::{self, NodeVerifier, TlsError};
 use crate::token::{Token, TokenError};
 use crate::trust::{Trust, Untrusted};
@@ -42,6 +43,11 @@ pub struct ClientConfig {
     pub idle_timeout: Duration,
     /// What the logs of nodes were when they were last seen; by default only for as long as this process runs.
     pub logs: Arc<KnownLogs>,
+    /// The sessions that are open, used where there is no `token`; by default only for as long as this process runs.
+    pub sessions: Arc<Sessions>,
+    /// What to open a session with where a node asks for one, and then to repeat the call; without this none is opened by
+    /// itself.
+    pub login: Option<Login>,
 }
 
 impl ClientConfig {
@@ -54,6 +60,8 @@ impl ClientConfig {
             answer_max: ANSWER_MAX,
             idle_timeout: IDLE_TIMEOUT,
             logs: Arc::default(),
+            sessions: Arc::default(),
+            login: None,
         }
     }
 }
@@ -67,6 +75,8 @@ impl fmt::Debug for ClientConfig {
             .field("answer_max", &self.answer_max)
             .field("idle_timeout", &self.idle_timeout)
             .field("logs", &self.logs)
+            .field("sessions", &self.sessions)
+            .field("login", &self.login)
             .finish()
     }
 }
@@ -96,6 +106,8 @@ pub struct Client {
     limits: AnswerLimits,
     idle_timeout: Duration,
     logs: Arc<KnownLogs>,
+    sessions: Arc<Sessions>,
+    login: Option<Login>,
     provider: Arc<CryptoProvider>,
     authorities: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
     endpoints: Mutex<Endpoints>,
@@ -116,13 +128,24 @@ impl Client {
     /// # Errors
     /// [`TokenError`] where the token is none.
     pub fn new(config: ClientConfig) -> Result<Self, TokenError> {
-        let ClientConfig { identity, token, body_max, answer_max, idle_timeout, logs } = config;
+        let ClientConfig {
+            identity,
+            token,
+            body_max,
+            answer_max,
+            idle_timeout,
+            logs,
+            sessions,
+            login,
+        } = config;
         Ok(Self {
             identity,
             token: token.as_deref().map(Token::new).transpose()?,
             limits: AnswerLimits { body_max, answer_max },
             idle_timeout: idle_timeout.min(IDLE_TIMEOUT),
             logs,
+            sessions,
+            login,
             provider: Arc::new(aws_lc_rs::default_provider()),
             authorities: OnceLock::new(),
             endpoints: Mutex::default(),
@@ -144,7 +167,11 @@ impl Client {
         let established = tokio::time::timeout(CONNECT_TIMEOUT, established).await;
         let established = established.map_err(|_elapsed| ConnectError::TimedOut { address })??;
         let (identity, logs) = (self.identity.clone(), Arc::clone(&self.logs));
-        Connection::new(established, identity, self.token.as_ref(), self.limits, logs)
+        let opener = Opener::new(&self.sessions, self.login.clone(), self.token.is_some());
+        let token = self.token.as_ref();
+        let connection = Connection::new(established, identity, token, self.limits, logs, opener)?;
+        connection.take_up_session().await;
+        Ok(connection)
     }
 
     /// Connects to whichever address of `host` answers first, each called a little after the one before.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use aws_lc_rs::rand;
 use cmtp_codec::log::VerifierKeyError;
-use cmtp_codec::{PublicKey, SignatureError, SigningKey};
+use cmtp_codec::{Digest, PublicKey, SignatureError, SigningKey};
 use data_encoding::HEXLOWER;
 
 use crate::home::{Existing, Home, write_whole};
@@ -107,6 +107,11 @@ impl Identity {
     /// [`VerifierKeyError`]; an identity's key is a good one.
     pub fn sign_report(&self, lines: &str) -> Result<String, VerifierKeyError> {
         cmtp_codec::audit::sign_report(lines, &self.key)
+    }
+
+    /// Its commitment to a recovery key, where it has one.
+    pub const fn recovery(&self) -> Option<Digest> {
+        None
     }
 
     pub(crate) const fn key(&self) -> &SigningKey {

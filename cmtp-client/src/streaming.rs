@@ -1,5 +1,6 @@
 //! Answers that are read while they come.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cmtp_codec::{Link, Part};
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::answer::Answer;
 use crate::call::CallError;
-use crate::connection::Connection;
+use crate::connection::{Connection, Shown};
 use crate::ending::Ending;
 use crate::exchange::Exchange;
 use crate::judge::{Judge, Piece};
@@ -45,9 +46,12 @@ pub struct Streaming {
     /// Boxed, as the judge is, because a streaming answer is moved a few times.
     exchange: Box<Exchange>,
     judge: Box<Judge>,
+    shown: Arc<Shown>,
     token: TokenShown,
     /// Until when the first layer has to be there.
     patience: Option<Instant>,
+    /// What the node answered, as long as another session may make it another.
+    refused: Option<Ending>,
     ending: Option<Ending>,
 }
 
@@ -60,6 +64,8 @@ pub(crate) enum TokenShown {
     Asked,
     /// Whole, or there is none.
     Whole,
+    /// Not at all, in a handshake, or for the second time: what the node answers is the answer.
+    Settled,
 }
 
 impl Streaming {
@@ -67,14 +73,15 @@ impl Streaming {
         connection: Connection,
         request: PreparedRequest,
         exchange: Exchange,
-        token: TokenShown,
+        (shown, token): (Arc<Shown>, TokenShown),
         patience: Option<Duration>,
         keep: bool,
     ) -> Self {
-        let judge = Box::new(Judge::new(connection.expected(), &request, keep));
+        let judge = Box::new(Judge::new(Arc::clone(&shown.expected), &request, keep));
         let patience = patience.and_then(|patience| Instant::now().checked_add(patience));
         let exchange = Box::new(exchange);
-        Self { connection, request, exchange, judge, token, patience, ending: None }
+        let (refused, ending) = (None, None);
+        Self { connection, request, exchange, judge, shown, token, patience, refused, ending }
     }
 
     /// Keeps all layers, so that the end holds a whole [`Answer`]; to be called before anything is read.
@@ -97,6 +104,9 @@ impl Streaming {
         loop {
             if let Some(piece) = self.judge.piece() {
                 return Ok(Some(piece));
+            }
+            if let Some(refused) = self.refused.take() {
+                self.show_another(refused).await?;
             }
             if self.ending.is_some() {
                 return Ok(None);
@@ -155,7 +165,7 @@ impl Streaming {
         match part {
             Part::Link(link) => {
                 if !refuses_token(&link) {
-                    self.connection.answered();
+                    self.shown.answered();
                 }
                 self.judge.link(*link)?;
             }
@@ -170,10 +180,12 @@ impl Streaming {
                 // [QUI-11] A client sends form 1 and the same origin bytes once more then, and only once.
                 let asked = ending.status() == Status::TOKEN_INVALID
                     && ending.remedy() == Some(remedies::RESEND_TOKEN.0);
-                if asked && self.token == TokenShown::ByDigest {
-                    self.token = TokenShown::Asked;
-                } else {
-                    self.ending = Some(ending);
+                match self.token {
+                    TokenShown::ByDigest if asked => self.token = TokenShown::Asked,
+                    TokenShown::ByDigest | TokenShown::Whole if wants_session(&ending) => {
+                        self.refused = Some(ending);
+                    }
+                    _ => self.ending = Some(ending),
                 }
             }
             // The assembler takes AUTH from no node.
@@ -184,20 +196,39 @@ impl Streaming {
 
     async fn show_token(&mut self) -> Result<(), CallError> {
         // [IDM-6] The same origin bytes.
-        *self.exchange = self.connection.exchange(&self.request, true).await?;
+        *self.exchange = self.connection.exchange(&self.request, &self.shown, true).await?;
         *self.judge = self.new_judge(self.judge.keeps());
         self.token = TokenShown::Whole;
         Ok(())
     }
 
+    /// [SES-19] Where the user allowed it, opens a session that the node asks for, and sends the request again.
+    async fn show_another(&mut self, refused: Ending) -> Result<(), CallError> {
+        self.token = TokenShown::Settled;
+        if !self.connection.opens_for(&refused, self.shown.token()).await {
+            self.ending = Some(refused);
+            return Ok(());
+        }
+        // [IDM-6] The same origin bytes.
+        self.shown = self.connection.shown();
+        *self.exchange = self.connection.exchange(&self.request, &self.shown, true).await?;
+        *self.judge = self.new_judge(self.judge.keeps());
+        Ok(())
+    }
+
     fn new_judge(&self, keep: bool) -> Judge {
-        Judge::new(self.connection.expected(), &self.request, keep)
+        Judge::new(Arc::clone(&self.shown.expected), &self.request, keep)
     }
 }
 
 /// [QUI-10] The node's first answer other than 401 is what a token is shown whole for.
 fn refuses_token(link: &Link) -> bool {
     link.step() == Step::ADMIT && link.status() == Status::TOKEN_INVALID
+}
+
+/// Whether another session would make the answer another.
+fn wants_session(ending: &Ending) -> bool {
+    [Status::IDENTITY_REQUIRED, Status::TOKEN_INVALID].contains(&ending.status())
 }
 
 #[cfg(test)]

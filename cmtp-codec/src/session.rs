@@ -12,8 +12,8 @@ use crate::key::{PublicKey, Signature, SignatureError, SigningKey};
 use crate::layer::Layer;
 
 pub use messages::{
-    Answer, Ask, Call, Confirm, Consent, GrantName, Granted, Hello, Issued, Message, MessageError, NotAGrant,
-    Random, Renew, ScopeError, ScopeTexts,
+    Answer, Ask, Call, Confirm, Consent, GrantName, Granted, Hello, Issued, Message, MessageError,
+    NotAGrant, Random, Renew, ScopeError, ScopeTexts,
 };
 
 /// th_i: all messages so far, in their order.
@@ -200,8 +200,7 @@ mod tests {
         // [SES-9]
         let (node, persona) =
             (SigningKey::from_seed(&[1; 32]).unwrap(), SigningKey::from_seed(&[2; 32]).unwrap());
-        let parties =
-            Parties { exporter: [3; 32], node: node.public(), persona: persona.public() };
+        let parties = Parties { exporter: [3; 32], node: node.public(), persona: persona.public() };
         let call = Transcript::START.then(b"hello").then(b"call");
         let signature = parties.sign(call, &node);
         assert_eq!(parties.verify(call, &node.public(), &signature), Ok(()));

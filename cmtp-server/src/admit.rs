@@ -411,7 +411,8 @@ pub(crate) fn window(bytes: u64) -> VarInt {
     VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
 }
 
-const NO_SESSION: &str = "no session: create an identity (cmtp id new), then open a session (cmtp login URL)";
+const NO_SESSION: &str =
+    "no session: create an identity (cmtp id new), then open a session (cmtp login URL)";
 /// Seconds after which a full node is asked again: most services answer within one.
 const RETRY_AFTER: u64 = 1;
 const MICROSECONDS: u64 = 1_000_000;

@@ -65,7 +65,9 @@ async fn answer<'n>(
         let rest = request.read_rest(checked.is_err()).await?;
         let (origin, checked) = match rest {
             Rest::Whole(origin) => (origin, checked),
-            Rest::Unread(origin, too_large) => (origin, checked.and(too_large.map_or(Ok(()), |it| Err(it.into())))),
+            Rest::Unread(origin, too_large) => {
+                (origin, checked.and(too_large.map_or(Ok(()), |it| Err(it.into()))))
+            }
         };
         let answer = Answering::begin(node, &live, send, origin)?;
         let exchange = Exchange { node, live: &live, proved, share, answer };

@@ -448,7 +448,9 @@ mod tests {
         let name = GrantName([5; 16]);
         assert_eq!(GrantName::of_jti(&name.to_string()), Some(name));
         assert_eq!(GrantName::of_jti(&format!("{name}.17")), Some(name));
-        for other in ["op.x", "", "x", &format!("{name}.017"), &format!("{name}.x"), &format!("{name}.1.2")] {
+        for other in
+            ["op.x", "", "x", &format!("{name}.017"), &format!("{name}.x"), &format!("{name}.1.2")]
+        {
             assert_eq!(GrantName::of_jti(other), None, "{other}");
         }
     }

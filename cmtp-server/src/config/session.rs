@@ -1,7 +1,7 @@
 //! How sessions are opened, as the configuration file has it.
 
-use cmtp_codec::session::ScopeTexts;
 use cmtp_codec::Scope;
+use cmtp_codec::session::ScopeTexts;
 use cmtp_spec::limits;
 use serde::{Deserialize, Serialize};
 

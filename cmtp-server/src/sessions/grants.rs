@@ -76,7 +76,8 @@ impl Grants {
 
     /// The grants of a persona that last.
     pub(crate) fn of(&self, persona: &PublicKey, now: u64) -> Vec<(GrantName, Arc<Kept>)> {
-        let own = self.grants.iter().filter(|(_, kept)| kept.persona == *persona && !kept.is_over(now));
+        let own =
+            self.grants.iter().filter(|(_, kept)| kept.persona == *persona && !kept.is_over(now));
         let mut own: Vec<_> = own.map(|(name, kept)| (*name, Arc::clone(kept))).collect();
         own.sort_unstable_by_key(|(name, kept)| (kept.begun, *name));
         own
@@ -293,7 +294,14 @@ mod tests {
         for revoked in all {
             assert_eq!(Revoked::from_line(&revoked.to_line()), Some(revoked));
         }
-        for bad in ["", "grant\n", "grant x\n", "grant AAAAAAAAAAAAAAAAAAAAAA", "token a\n", "stolen did:key:x\n"] {
+        for bad in [
+            "",
+            "grant\n",
+            "grant x\n",
+            "grant AAAAAAAAAAAAAAAAAAAAAA",
+            "token a\n",
+            "stolen did:key:x\n",
+        ] {
             assert_eq!(Revoked::from_line(bad), None, "{bad}");
         }
     }

@@ -6,8 +6,7 @@ use bytes::Bytes;
 use cmtp_client::policy::Subject;
 use cmtp_codec::session::{
     Answer, Ask, Call, Confirm, Consent, GrantName, Granted, Hello, Issued, Message, Parties,
-    Random, Renew, SessionTarget, Transcript, cookie_field, granted_field,
-    signature_field,
+    Random, Renew, SessionTarget, Transcript, cookie_field, granted_field, signature_field,
 };
 use cmtp_codec::{Field, Pattern, PublicKey, Scope, Signature};
 use cmtp_spec::{FieldIndex, Status, limits};

@@ -59,7 +59,8 @@ impl SessionService {
             [serde_json::Value::String(named)] => named.clone(),
             _ => return Err(Refusal::new(Status::BAD_REQUEST, EXPECTED)),
         };
-        let revoked = self.named(&named).ok_or_else(|| Refusal::new(Status::BAD_REQUEST, EXPECTED))?;
+        let revoked =
+            self.named(&named).ok_or_else(|| Refusal::new(Status::BAD_REQUEST, EXPECTED))?;
         // [SES-15] A caller may end what is its own; the node's root key anything; others get 403.
         if call.caller != self.node && !self.owns(call, &revoked) {
             let detail = "that is not yours to end";
@@ -102,6 +103,7 @@ impl SessionService {
     }
 }
 
-const EXPECTED: &str = "expected no argument (this session ends), or one: the `jti` of a token, or a DID";
+const EXPECTED: &str =
+    "expected no argument (this session ends), or one: the `jti` of a token, or a DID";
 /// Characters of a `jti`: chapter 10.
 const JTI_MAX: usize = 64;

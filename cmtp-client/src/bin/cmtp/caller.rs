@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
+use cmtp_client::session::{Login, Sessions};
 use cmtp_client::{Client, ClientConfig, Home, Identity, KnownLogs, Token};
 use cmtp_codec::PublicKey;
 use cmtp_spec::limits;
@@ -21,6 +22,9 @@ pub(crate) struct CallerArgs {
     /// The DID that the node must have: did:key:z6Mk…
     #[arg(long, value_name = "DID")]
     pub(crate) pin: Option<PublicKey>,
+    /// Open a session where the node asks for one, without being asked, and call again.
+    #[arg(long)]
+    login: bool,
 }
 
 impl CallerArgs {
@@ -32,9 +36,13 @@ impl CallerArgs {
         let token = self.token.as_deref().filter(|token| !token.is_empty());
         let token = token.map(read_token).transpose()?;
         let logs = home.as_ref().map(KnownLogs::in_home).map(Arc::new).unwrap_or_default();
+        let sessions = home.as_ref().map(Sessions::in_home).map(Arc::new).unwrap_or_default();
         match kept {
             Some(identity) => {
-                Ok(Caller { logs, home, identity: Arc::new(identity), token, is_kept: true })
+                let recovery = identity.recovery();
+                let login = self.login.then(|| Login { recovery, ..Login::default() });
+                let identity = Arc::new(identity);
+                Ok(Caller { logs, sessions, login, home, identity, token, is_kept: true })
             }
             None => {
                 let identity = Arc::new(Identity::ephemeral()?);
@@ -43,7 +51,11 @@ impl CallerArgs {
                         "cmtp: no identity, so the token can't be used; make one: cmtp id new"
                     );
                 }
-                Ok(Caller { logs, home, identity, token: None, is_kept: false })
+                let login = self.login.then(Login::default);
+                // Nobody could take it up again.
+                let sessions = Arc::default();
+                let (token, is_kept) = (None, false);
+                Ok(Caller { logs, sessions, login, home, identity, token, is_kept })
             }
         }
     }
@@ -55,6 +67,8 @@ pub(crate) struct Caller {
     pub(crate) identity: Arc<Identity>,
     /// What the logs of nodes were when they were last seen.
     logs: Arc<KnownLogs>,
+    pub(crate) sessions: Arc<Sessions>,
+    login: Option<Login>,
     token: Option<String>,
     /// Whether the identity is there the next time, too.
     pub(crate) is_kept: bool,
@@ -66,6 +80,8 @@ impl Caller {
         let config = ClientConfig {
             token: self.token.clone(),
             logs: Arc::clone(&self.logs),
+            sessions: Arc::clone(&self.sessions),
+            login: self.login.clone(),
             ..ClientConfig::new(Arc::clone(&self.identity))
         };
         let config = match idle_timeout {

@@ -10,6 +10,7 @@ mod exit;
 mod header;
 mod id;
 mod inspect;
+mod login;
 mod manual;
 mod receipts;
 mod refusal;
@@ -45,7 +46,10 @@ enum Command {
     // In the order in which a new user meets them.
     #[command(subcommand)]
     Id(id::Id),
+    Login(login::Login),
     Call(Box<call::Call>),
+    Sessions(login::List),
+    Logout(login::Logout),
     Inspect(inspect::Inspect),
     Verify(verify::Verify),
     Disclose(disclose::Disclose),
@@ -59,16 +63,15 @@ enum Command {
 
 const AFTER: &str = "\
 First steps:
-  cmtp id new                                   make an identity; prints its DID
   cmtpd serve &                                 a node to try with; prints its address
-  cmtpd grant --to DID --scope '0xS:**'         what the node's operator runs; prints a token
-  export CMTP_TOKEN=…                           the token; it lives 15 minutes at most
+  cmtp id new                                   make an identity; prints its DID
+  cmtp login cmtp://127.0.0.1:4433              open a session there
   cmtp call cmtp://127.0.0.1:4433/0xS:echo --data hello --save hello.cmtp
   cmtp verify hello.cmtp                        judges it offline, now or in ten years
 
 Environment:
-  CMTP_HOME    directory of identity and known nodes [default: ~/.config/cmtp]
-  CMTP_TOKEN   token for `call` and `bench`
+  CMTP_HOME    directory of identity, sessions and known nodes [default: ~/.config/cmtp]
+  CMTP_TOKEN   token for `call` and `bench`, in place of a session
   NO_COLOR     if set and not empty, no colours, unless --color always asks for them
 
 Exit codes:
@@ -88,6 +91,9 @@ fn main() -> ExitCode {
         Command::Call(call) => call.run(color),
         Command::Disclose(disclose) => disclose.run(),
         Command::Id(id) => id.run(),
+        Command::Login(login) => login.run(),
+        Command::Logout(logout) => logout.run(),
+        Command::Sessions(sessions) => sessions.run(),
         Command::Inspect(inspect) => inspect.run(color),
         Command::Services(services) => services.run(),
         Command::Verify(verify) => verify.run(color),

@@ -79,7 +79,7 @@ impl Refusal {
         }
         if remedy == remedies::CREATE_IDENTITY.0 && caller.is_kept && !caller.has_token() {
             let did = caller.identity.did();
-            return Some(format!("you are {did}; {SHOW_TOKEN}"));
+            return Some(format!("you are {did}; {LOG_IN}"));
         }
         let known = ADVICE.iter().find(|(word, _)| word.0 == remedy);
         Some(known.map_or_else(|| terminal::printable(remedy), |(_, advice)| (*advice).to_owned()))
@@ -121,16 +121,18 @@ const UNKNOWN: &str = "whether a write had its effect is not known";
 
 const NOT_FOUND: &str =
     "check how the target is spelled; which ones there are is for the node's operator to say";
-const SHOW_TOKEN: &str = "ask the node's operator for a token, and show it (--token or CMTP_TOKEN)";
+const LOG_IN: &str = "open a session (cmtp login URL), or show a token of the node's operator (--token or CMTP_TOKEN)";
 
 const ADVICE: [(Remedy, &str); 12] = [
     (remedies::FIX_REQUEST, "the request is at fault; sending it again changes nothing"),
     (
         remedies::CREATE_IDENTITY,
-        "make an identity (cmtp id new), ask the node's operator for a token (cmtpd grant), and show it (--token or \
-         CMTP_TOKEN)",
+        "make an identity (cmtp id new), then open a session (cmtp login URL)",
     ),
-    (remedies::RENEW_TOKEN, "get a new token from the node's operator, then call again"),
+    (
+        remedies::RENEW_TOKEN,
+        "get a new token: open a session (cmtp login URL), or ask the node's operator; then call again",
+    ),
     (remedies::RESEND_TOKEN, "call again"),
     (remedies::ASK_ACCESS, "ask the node's operator for a wider grant"),
     (remedies::USE_WRITE_FORM, "call the write form of the opcode, such as 0xSW for 0xS"),
