@@ -13,7 +13,7 @@ use quinn::{Connection, SendStream, VarInt};
 use tokio::sync::watch;
 
 use crate::limits::Limits;
-use crate::node::Node;
+use crate::node::{self, Node};
 use crate::outgoing::{Ended, Outbox};
 use crate::refusal::Refusal;
 use crate::refusals::Reason;
@@ -149,6 +149,9 @@ impl Proved {
             })?,
             Auth::Shown { proof, token } => self.check(node, token, proof).map_err(|reason| {
                 self.state().bad += 1;
+                if reason != Reason::Exhausted {
+                    node.addresses.note_bad_token(self.address(), now);
+                }
                 refuse_token(node, reason)
             })?,
         };
@@ -192,6 +195,10 @@ impl Proved {
             if state.bad > node.limits.bad_tokens_max {
                 return Err(Reason::Exhausted);
             }
+        }
+        // [QUI-29] Beyond `bad-tokens-burst` of its address it answers 401 without verifying.
+        if !node.addresses.allows_bad_tokens(self.address(), 1, node::now()) {
+            return Err(Reason::Exhausted);
         }
         let token = Token::verify(shown, &node.key)?;
         let mut payload = [0; 96];
@@ -288,7 +295,11 @@ impl Admission {
     }
 
     /// Takes a place among the requests in flight for one that may go on, or refuses it.
-    pub(crate) fn take_place(&mut self, share: &mut Share<'_>) {
+    pub(crate) fn take_place(&mut self, node: &Node, share: &mut Share<'_>) {
+        if self.outcome.is_ok() && !node.serves() {
+            let detail = "this node is about to start its services";
+            self.refuse(Refusal::new(Status::UNAVAILABLE, detail).after(RETRY_AFTER));
+        }
         // [LIM-9] Not more than `in-flight-max` at a time; the next is refused with 503 and `retry-after`.
         if self.outcome.is_ok() && !share.take_place() {
             let detail = "this node has as many requests in flight as it takes";

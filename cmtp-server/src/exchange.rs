@@ -86,7 +86,7 @@ async fn answer<'n>(
     };
     // The body took its time: what held when the head came has to hold now.
     admission.judge_again(node, &origin, node::now());
-    admission.take_place(share);
+    admission.take_place(node, share);
     let begun = Instant::now();
     let mut exchange = Exchange {
         node,
@@ -96,7 +96,10 @@ async fn answer<'n>(
         answer: Answering::begin(node, &live, send, origin)?,
     };
     let taken = match &admission.outcome {
-        Ok(admitted) if admitted.target.is_write() => exchange.claim(admitted.caller).await,
+        Ok(admitted) if admitted.target.is_write() => match exchange.check_lost() {
+            Ok(()) => exchange.claim(admitted.caller).await,
+            Err(refusal) => Taken::Refused(refusal),
+        },
         _ => Taken::NoWrite,
     };
     let claimed = match taken {
@@ -140,13 +143,20 @@ pub(crate) enum Taken {
 }
 
 impl Exchange<'_, '_> {
+    /// Refuses a write that may have been executed in what was lost of the journal.
+    fn check_lost(&self) -> Result<(), Refusal> {
+        match self.node.writes_after(&self.answer.message_id(), node::now()) {
+            None => Ok(()),
+            Some(seconds) => {
+                let detail = "the node lost a part of its journal, and serves no writes that it may have executed there";
+                Err(Refusal::new(Status::UNAVAILABLE, detail).after(seconds))
+            }
+        }
+    }
+
     /// Takes the id of an admitted write.
     pub(crate) async fn claim(&self, caller: PublicKey) -> Taken {
         let id = self.answer.message_id();
-        if let Some(seconds) = self.node.writes_after(&id, node::now()) {
-            let detail = "the node lost a part of its journal, and serves no writes that it may have executed there";
-            return Taken::Refused(Refusal::new(Status::UNAVAILABLE, detail).after(seconds));
-        }
         let patience = tokio::time::Instant::now() + RUNNING_WAIT.min(self.answer.time_left());
         loop {
             let origin = self.answer.origin_hash();

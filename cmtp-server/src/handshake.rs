@@ -4,7 +4,7 @@ use cmtp_client::entropy;
 use cmtp_codec::session::{SessionTarget, cookie_of, signature_of};
 use cmtp_codec::{Auth, Digest, Layer};
 use cmtp_spec::{
-    EntryFlags, EntryType, FieldIndex, JournalMode, LayerFlags, Status, Step, binding,
+    EntryFlags, EntryType, FieldIndex, JournalMode, LayerFlags, Step, binding,
 };
 
 use crate::admit::{Proved, admit_layer, check_audience, check_times};
@@ -56,7 +56,7 @@ pub(crate) fn check(
         return Err(SessionFault::Auth.into());
     }
     // [SES-4] It MUST look at neither body nor signature of such a request.
-    if !node.sessions.addresses.take_request(proved.address(), now) {
+    if !node.addresses.take_request(proved.address(), now) {
         return Err(SessionFault::Rate.into());
     }
     check_audience(node, origin)?;
@@ -92,7 +92,7 @@ fn take(exchange: &Exchange<'_, '_>, target: SessionTarget) -> Result<Made, Deni
     check_times(&answer.origin, now)?;
     // [SES-4] And consents beyond `grant-burst`.
     if target == SessionTarget::Consent
-        && !node.sessions.addresses.take_consent(proved.address(), now)
+        && !node.addresses.take_consent(proved.address(), now)
     {
         return Err(SessionFault::Rate.into());
     }

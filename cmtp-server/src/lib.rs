@@ -10,6 +10,7 @@
 //! Start from [`Config`], [`Node`] and [`Listener`]; a [`Service`] is what a route leads to, and [`Services`] are those of the
 //! program that has the node in it: `cargo run -p cmtp-server --example embedded`.
 
+mod addresses;
 mod admit;
 mod answer;
 mod audit_stream;

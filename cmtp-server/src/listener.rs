@@ -102,7 +102,7 @@ impl Listener {
                 continue;
             }
             let node = Arc::clone(&self.node);
-            let Some((mut place, connecting)) = self.gate.let_in(incoming, &node.refusals) else {
+            let Some((mut place, connecting)) = self.gate.let_in(incoming, &node) else {
                 continue;
             };
             tokio::spawn(async move {

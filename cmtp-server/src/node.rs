@@ -1,14 +1,17 @@
 //! The node: what all connections share.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cmtp_client::Identity;
 use cmtp_codec::{Digest, KeyList, PublicKey};
 use cmtp_spec::{JournalMode, limits};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use crate::addresses::Addresses;
 use crate::audit_stream::Audit;
 use crate::config::{Config, ConfigError, SessionSettings};
 use crate::erasure::Eraser;
@@ -52,6 +55,9 @@ pub struct Node {
     pub(crate) metrics: Metrics,
     pub(crate) room: Room,
     pub(crate) refusals: Refusals,
+    pub(crate) addresses: Addresses,
+    /// Unset while the node has nothing but IAM.
+    serves: AtomicBool,
     /// Digest of the rules that decide beside the token; there are none yet: `cmtp-spec/spec/10-admission.md`.
     pub(crate) policy: Digest,
     data: PathBuf,
@@ -141,6 +147,8 @@ impl Node {
             limits: config.limits.clone(),
             metrics,
             refusals: Refusals::default(),
+            addresses: Addresses::default(),
+            serves: AtomicBool::new(true),
             journal,
             key,
             data: config.data.clone(),
@@ -190,6 +198,29 @@ impl Node {
     /// Seconds to wait with a write whose id may be one that was executed in what was lost.
     pub(crate) fn writes_after(&self, message_id: &[u8; 16], now: u64) -> Option<u64> {
         writes::wait(self.no_writes_until?, writes::id_time(message_id), now)
+    }
+
+    /// Keeps all services back but IAM: sessions can be opened, and whatever else is asked for gets 503.
+    pub fn hold_services(&self) {
+        self.serves.store(false, Ordering::Release);
+    }
+
+    /// Starts the services that [`Node::hold_services`] kept back.
+    pub fn start_services(&self) {
+        self.serves.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn serves(&self) -> bool {
+        self.serves.load(Ordering::Acquire)
+    }
+
+    /// Who the node is where it calls, itself or others.
+    ///
+    /// # Errors
+    /// [`NodeError::NoEntropy`]; no seed is known that is refused.
+    pub fn identity(&self) -> Result<Identity, NodeError> {
+        let seed = self.key.derived("own persona");
+        Identity::from_seed(&seed).map_err(|_refused| NodeError::NoEntropy)
     }
 
     /// What was refused before a token was accepted.

@@ -63,6 +63,8 @@ pub enum Reason {
     AddressNotValidated,
     /// A connection for which there was no place.
     NoPlace,
+    /// A connection from an address that showed too many bad tokens.
+    BadAddress,
 }
 
 impl From<TokenError> for Reason {
@@ -93,6 +95,7 @@ impl fmt::Display for Reason {
             Self::Handshake => "handshake",
             Self::AddressNotValidated => "address-not-validated",
             Self::NoPlace => "no-place",
+            Self::BadAddress => "bad-address",
         })
     }
 }

@@ -3,7 +3,6 @@
 //! A handshake leaves nothing behind before consent: its state travels in cookies. What consent makes, and what is
 //! revoked, is in the journal; the table of it is rebuilt from there.
 
-mod addresses;
 mod cookie;
 mod fault;
 mod grants;
@@ -23,7 +22,6 @@ use crate::node;
 use crate::node_key::NodeKey;
 use crate::token::{Token, TokenKind};
 
-pub(crate) use crate::sessions::addresses::Addresses;
 pub(crate) use crate::sessions::cookie::Cookies;
 pub use crate::sessions::fault::SessionFault;
 pub(crate) use crate::sessions::grants::{Grants, Revoked};
@@ -36,7 +34,6 @@ pub(crate) struct Sessions {
     key: Arc<NodeKey>,
     journal: Arc<Journal>,
     cookies: Cookies,
-    pub(crate) addresses: Addresses,
     grants: Mutex<Grants>,
     /// Counts revocations, for who has to end what it lets go on.
     revocations: watch::Sender<u64>,
@@ -49,7 +46,6 @@ impl Sessions {
             key,
             journal,
             cookies,
-            addresses: Addresses::default(),
             grants: Mutex::new(grants),
             revocations: watch::Sender::new(0),
         }

@@ -459,6 +459,10 @@ pub mod limits {
     pub const AUDIT_MESSAGE_ENTRIES: u64 = 512;
     /// At least between two looks of `0xE:audit` at what is new: it costs five seals a second at most, in milliseconds.
     pub const AUDIT_INTERVAL_MS: u64 = 200;
+    /// Bad tokens or proofs from one IPv4 address or IPv6 /64 at once: at 120 us each 30 ms, in tokens.
+    pub const BAD_TOKENS_BURST: u64 = 256;
+    /// By which `bad-tokens-burst` is refilled: two connections' worth, a thousandth of a core, in tokens/second.
+    pub const BAD_TOKENS_RATE: u64 = 16;
     /// A message of the handshake: one outside token of the largest, or some of the usual 2 KiB, in bytes.
     pub const SESSION_MESSAGE_MAX: u64 = 32_768;
     /// What a node has a client keep between two messages: a grant of `scope-patterns-max` patterns of 64 bytes, twice, in bytes.

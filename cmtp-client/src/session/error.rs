@@ -57,7 +57,10 @@ impl LoginError {
             Self::Call(error) => error.is_retryable(),
             Self::Connect(error) => error.is_retryable(),
             Self::Refused { status, .. } => {
-                matches!(*status, Status::UNAVAILABLE | Status::TOO_MANY_REQUESTS)
+                matches!(
+                    *status,
+                    Status::UNAVAILABLE | Status::TOO_MANY_REQUESTS | Status::STORAGE_FULL
+                )
             }
             _ => false,
         }

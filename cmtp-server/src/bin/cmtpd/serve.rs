@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io::IsTerminal;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
-use cmtp_server::{Bound, Bus, Config, Http, Listener, Node};
+use cmtp_client::session::{Login, LoginError};
+use cmtp_client::{Client, ClientConfig, ConnectError, TokenError, Trust};
+use cmtp_codec::PublicKey;
+use cmtp_server::{Bound, Bus, Config, Http, Listener, Node, NodeError};
 use cmtp_spec::limits;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,7 +24,8 @@ use crate::address_file;
 /// Start the node.
 ///
 /// Prints one line once it listens: address, DID, and how to pin it. Logs go to stderr; RUST_LOG sets how
-/// much (such as RUST_LOG=cmtp_server=debug). On first start the node's key is made in the data directory;
+/// much (such as RUST_LOG=cmtp_server=debug). IAM comes first: the node opens a session at itself, then starts its
+/// services. On first start the node's key is made in the data directory;
 /// whoever has that file is the node. SIGINT and SIGTERM end it in order: requests that came are answered
 /// first; a second signal ends it at once. SIGHUP reads the configuration file again, and keeps
 /// connections; a bad file changes nothing.
@@ -150,6 +154,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("can't wait for signals")?;
     let config = options.config()?;
     let node = Arc::new(Node::open(&config).await?);
+    node.hold_services();
     let did = node.did();
     let report = node.journal_report();
     tracing::info!(entries = report.entries, torn = report.torn, "the journal is open");
@@ -166,6 +171,11 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         tracing::info!(address = %http.address()?, "/healthz and /metrics are served");
         tokio::spawn(http.run());
     }
+    let running = tokio::spawn({
+        let listener = Arc::clone(&listener);
+        async move { listener.run().await }
+    });
+    boot(&node, address, config.session.is_open).await?;
     let said = address_file::write(&config.data, address);
     // Once nothing is left that could keep it from starting.
     println!(
@@ -174,10 +184,6 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let summaries = tokio::spawn({
         let node = Arc::clone(&node);
         async move { node.keep_summaries().await }
-    });
-    let running = tokio::spawn({
-        let listener = Arc::clone(&listener);
-        async move { listener.run().await }
     });
     let failed = loop {
         tokio::select! {
@@ -213,6 +219,52 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         Some(reason) => Err(anyhow!("the journal failed: {reason}")),
         None => Ok(()),
     }
+}
+
+/// Brings the node up in its order: IAM listens already; the node opens a session of its own there, as everybody does, and
+/// then starts its services.
+async fn boot(node: &Arc<Node>, address: SocketAddr, has_sessions: bool) -> anyhow::Result<()> {
+    if has_sessions {
+        tracing::info!("IAM is up; the node opens its own session");
+        match own_session(node, address).await {
+            Ok(persona) => tracing::info!(%persona, "the node has its session"),
+            // Whoever else asks is told the same, until there is room.
+            Err(BootError::Login(error)) if error.is_retryable() => {
+                tracing::warn!(%error, "the node has no session of its own for now");
+            }
+            Err(error) => return Err(anyhow!("the node can't open a session at itself: {error}")),
+        }
+    }
+    node.start_services();
+    tracing::info!("the services are up");
+    Ok(())
+}
+
+async fn own_session(node: &Node, address: SocketAddr) -> Result<PublicKey, BootError> {
+    let client = Client::new(ClientConfig::new(Arc::new(node.identity()?)))?;
+    let own = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let address = SocketAddr::new(own, address.port());
+    let connection = client.connect(address, "localhost", Trust::Pinned(node.did())).await?;
+    connection.begin_login(&Login::default()).await?.consent().await?;
+    client.close().await;
+    Ok(connection.identity().did())
+}
+
+/// Why the node has no session of its own.
+#[derive(Debug, thiserror::Error)]
+enum BootError {
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Client(#[from] TokenError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Login(#[from] LoginError),
 }
 
 /// A thread that serves the connections of one socket.
@@ -304,6 +356,14 @@ The configuration file (TOML) may hold any of these; flags win over it:
   [log]
   interval-ms = 1000                     # between two checkpoints
   merge-delay = 60                       # seconds within which an entry is under one, as receipts promise
+
+  [session]                              # what the handshake offers (cmtp login)
+  open = true                            # false: only tokens that cmtpd grant makes
+  read = [\"0xS:**\"]                     # at most, within the policies; all without this
+  write = [\"0xS:**\"]
+  grant-seconds = 2592000                # how long a session lasts
+  token-seconds = 900                    # how long each of its tokens does
+  require-recovery = false               # true: a persona has to commit to a recovery key
 
   [[log.witness]]                        # asked to cosign each checkpoint; see: cmtpd witness --help
   key = \"cmtp-witness/z6Mk…\"           # the line of: cmtpd witness --vkey

@@ -1,8 +1,8 @@
-//! How often an address may ask for a session: `[SES-4]`.
+//! What an address may still cost the node before it has a token: `[SES-4]`, `[QUI-29]`.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cmtp_spec::limits;
 
@@ -13,6 +13,7 @@ use crate::gate::share_of;
 pub(crate) struct Addresses {
     requests: Mutex<Buckets>,
     consents: Mutex<Buckets>,
+    bad_tokens: Mutex<Buckets>,
 }
 
 /// Buckets of one kind.
@@ -33,6 +34,10 @@ impl Default for Addresses {
         Self {
             requests: Mutex::new(buckets(limits::SESSION_BURST, second / limits::SESSION_RATE)),
             consents: Mutex::new(buckets(limits::GRANT_BURST, second * limits::GRANT_INTERVAL)),
+            bad_tokens: Mutex::new(buckets(
+                limits::BAD_TOKENS_BURST,
+                second / limits::BAD_TOKENS_RATE,
+            )),
         }
     }
 }
@@ -40,16 +45,32 @@ impl Default for Addresses {
 impl Addresses {
     /// Takes one request of the handshake; `false` where the address has none left.
     pub(crate) fn take_request(&self, address: IpAddr, now: u64) -> bool {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).take(address, now)
+        lock(&self.requests).take(address, now)
     }
 
     /// Takes one consent.
     pub(crate) fn take_consent(&self, address: IpAddr, now: u64) -> bool {
-        self.consents.lock().unwrap_or_else(PoisonError::into_inner).take(address, now)
+        lock(&self.consents).take(address, now)
+    }
+
+    /// Counts a bad token or proof.
+    pub(crate) fn note_bad_token(&self, address: IpAddr, now: u64) {
+        lock(&self.bad_tokens).take(address, now);
+    }
+
+    /// Whether so many bad tokens of the address may still be verified.
+    pub(crate) fn allows_bad_tokens(&self, address: IpAddr, count: u64, now: u64) -> bool {
+        lock(&self.bad_tokens).has(address, count, now)
     }
 }
 
 impl Buckets {
+    fn has(&self, address: IpAddr, count: u64, now: u64) -> bool {
+        let Some(full_at) = self.full_at.get(&share_of(address)) else { return true };
+        let missing = full_at.saturating_sub(now).saturating_add(count.saturating_mul(self.refill));
+        missing <= self.burst.saturating_mul(self.refill)
+    }
+
     fn take(&mut self, address: IpAddr, now: u64) -> bool {
         let address = share_of(address);
         let is_new = !self.full_at.contains_key(&address);
@@ -69,6 +90,11 @@ impl Buckets {
     }
 }
 
+fn lock(buckets: &Mutex<Buckets>) -> MutexGuard<'_, Buckets> {
+    // Every change under the lock is a single step, so a poisoned table is a sound one.
+    buckets.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
@@ -82,7 +108,9 @@ mod tests {
         let taken = |buckets: &mut Buckets, now| (0..5).filter(|_| buckets.take(here, now)).count();
         assert_eq!(taken(&mut buckets, 1_000), 3);
         assert_eq!(taken(&mut buckets, 1_009), 0);
+        assert!(buckets.has(here, 2, 1_020) && !buckets.has(here, 3, 1_020));
         assert_eq!(taken(&mut buckets, 1_020), 2);
+        assert!(buckets.has(there, 3, 1_020));
         assert!(buckets.take(there, 1_020));
         assert_eq!(taken(&mut buckets, 9_000), 3);
         // Of IPv6 the first 64 bits count.
