@@ -40,7 +40,8 @@ pub struct ClientConfig {
     /// After how long without a packet a connection counts as lost; up to 30 seconds, which is the default. A node that
     /// ended without a word is noticed no sooner.
     pub idle_timeout: Duration,
-    /// What the logs of nodes were when they were last seen; by default only for as long as this process runs.
+    /// What the logs of nodes were when this identity last saw them; by default only for as long as this process runs.
+    /// Not to be shared by two identities, which a node could then tell to be one person's.
     pub logs: Arc<KnownLogs>,
 }
 

@@ -11,6 +11,7 @@ mod header;
 mod id;
 mod inspect;
 mod manual;
+mod passphrase;
 mod receipts;
 mod refusal;
 mod services;
@@ -67,9 +68,11 @@ First steps:
   cmtp verify hello.cmtp                        judges it offline, now or in ten years
 
 Environment:
-  CMTP_HOME    directory of identity and known nodes [default: ~/.config/cmtp]
-  CMTP_TOKEN   token for `call` and `bench`
-  NO_COLOR     if set and not empty, no colours, unless --color always asks for them
+  CMTP_HOME        directory of identity and known nodes [default: ~/.config/cmtp]
+  CMTP_TOKEN       token for `call` and `bench`
+  CMTP_PERSONA     which persona calls, as --as says
+  CMTP_PASSPHRASE  opens and encrypts the file of identities where nobody is to be asked
+  NO_COLOR         if set and not empty, no colours, unless --color always asks for them
 
 Exit codes:
   0  success
