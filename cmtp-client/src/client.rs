@@ -4,14 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cmtp_codec::PublicKey;
 use cmtp_spec::{CloseCode, limits};
 use quinn::{Endpoint, TransportConfig, VarInt};
-use rustls::client::WebPkiServerVerifier;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use tokio::task::JoinSet;
 
@@ -22,7 +20,8 @@ use crate::control::{Control, ControlError};
 use crate::exchange::AnswerLimits;
 use crate::identity::Identity;
 use crate::known_logs::KnownLogs;
-use crate::tls::{self, NodeVerifier, TlsError};
+use crate::sessions::{Judges, Sessions, Way};
+use crate::tls::TlsError;
 use crate::token::{Token, TokenError};
 use crate::trust::{Trust, Untrusted};
 
@@ -72,7 +71,7 @@ impl fmt::Debug for ClientConfig {
     }
 }
 
-/// A caller: opens connections to nodes.
+/// A caller: opens connections to nodes. Two callers share nothing by which a node could tell that they are one person's.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -97,8 +96,8 @@ pub struct Client {
     limits: AnswerLimits,
     idle_timeout: Duration,
     logs: Arc<KnownLogs>,
-    provider: Arc<CryptoProvider>,
-    authorities: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
+    /// [IDY-7] One client is one persona: its connections, sockets, tickets and address tokens are its own.
+    sessions: Sessions,
     endpoints: Mutex<Endpoints>,
     /// The highest key list number seen of each node: `[RCP-2]`.
     numbers: Mutex<HashMap<PublicKey, u64>>,
@@ -124,8 +123,7 @@ impl Client {
             limits: AnswerLimits { body_max, answer_max },
             idle_timeout: idle_timeout.min(IDLE_TIMEOUT),
             logs,
-            provider: Arc::new(aws_lc_rs::default_provider()),
-            authorities: OnceLock::new(),
+            sessions: Sessions::new(),
             endpoints: Mutex::default(),
             numbers: Mutex::default(),
         })
@@ -141,7 +139,7 @@ impl Client {
         host: &str,
         trust: Trust,
     ) -> Result<Connection, ConnectError> {
-        let established = self.establish(address, host, trust);
+        let established = self.reach(address, host, trust);
         let established = tokio::time::timeout(CONNECT_TIMEOUT, established).await;
         let established = established.map_err(|_elapsed| ConnectError::TimedOut { address })??;
         let (identity, logs) = (self.identity.clone(), Arc::clone(&self.logs));
@@ -199,16 +197,37 @@ impl Client {
         }
     }
 
-    async fn establish(
+    /// Connects, and once more without a TLS session where that may be what made the node a stranger.
+    async fn reach(
         &self,
         address: SocketAddr,
         host: &str,
         trust: Trust,
     ) -> Result<Established, ConnectError> {
-        let verifier = Arc::new(self.verifier(address, trust));
-        let crypto = tls::quic_config(self.provider.clone(), verifier.clone())?;
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::new(transport(self.idle_timeout)));
+        let judges = judges(address, trust);
+        let way = self.sessions.way(judges)?;
+        let established = self.establish(address, host, trust, &way).await;
+        // [IDY-9] Where the key list does not list that certificate's key, the client MUST forget the session and connect
+        // once without it: the node may have a new key.
+        match established {
+            Err(ConnectError::Untrusted(
+                Untrusted::ForeignCertificate { .. } | Untrusted::NotVouched,
+            )) if self.sessions.forget(&way) => {
+                let way = self.sessions.way(judges)?;
+                self.establish(address, host, trust, &way).await
+            }
+            established => established,
+        }
+    }
+
+    async fn establish(
+        &self,
+        address: SocketAddr,
+        host: &str,
+        trust: Trust,
+        way: &Way,
+    ) -> Result<Established, ConnectError> {
+        let config = way.config(transport(self.idle_timeout));
         let quic = self.endpoint(address)?.connect_with(config, address, host)?.await?;
         let (control, settings, keys) = match Control::open(&quic).await {
             Ok(opened) => opened,
@@ -217,10 +236,10 @@ impl Client {
                 return Err(error.into());
             }
         };
-        let identity = quic.peer_identity();
-        let chain =
-            identity.and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
-        let certificate = verifier.certificate(chain.as_ref().and_then(|chain| chain.first()));
+        let chain = quic.peer_identity();
+        let chain = chain.and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
+        let chain = chain.as_ref().map(|chain| chain.as_slice()).unwrap_or_default();
+        let certificate = way.verifier.certificate(chain, host);
         let root = keys.root;
         let seen = self.numbers().get(&root).copied();
         match trust.decide(keys, certificate, seen, clock::now()) {
@@ -233,18 +252,6 @@ impl Client {
                 Err(error.into())
             }
         }
-    }
-
-    fn verifier(&self, address: SocketAddr, trust: Trust) -> NodeVerifier {
-        let asks = match trust {
-            Trust::Authorities => true,
-            // No authority vouches for a loopback address, and reading them all takes time.
-            Trust::FirstUse => !address.ip().is_loopback(),
-            Trust::Pinned(_) | Trust::Known { .. } => false,
-        };
-        let system = || tls::system_authorities(self.provider.clone());
-        let authorities = if asks { self.authorities.get_or_init(system).clone() } else { None };
-        NodeVerifier::new(&self.provider, authorities, matches!(trust, Trust::Authorities))
     }
 
     fn endpoint(&self, address: SocketAddr) -> Result<Endpoint, ConnectError> {
@@ -334,6 +341,16 @@ impl ConnectError {
             Self::Control(error) => error.is_retryable(),
             Self::Tls(_) | Self::Address(_) | Self::Untrusted(_) | Self::NoExporter => false,
         }
+    }
+}
+
+/// Who is asked about a certificate on the way to `address`.
+const fn judges(address: SocketAddr, trust: Trust) -> Judges {
+    match trust {
+        Trust::Authorities => Judges::AuthoritiesAlone,
+        // No authority vouches for a loopback address.
+        Trust::FirstUse if !address.ip().is_loopback() => Judges::Authorities,
+        Trust::FirstUse | Trust::Pinned(_) | Trust::Known { .. } => Judges::Nobody,
     }
 }
 

@@ -62,6 +62,7 @@ mod render;
 mod request;
 mod salvage;
 pub mod service;
+mod sessions;
 mod stream_type;
 mod streaming;
 #[cfg(test)]
