@@ -399,7 +399,9 @@ fn read_exported(
     let file = |source| KeyringError::File { path: path.to_owned(), source };
     let bytes = match file::read(path) {
         Err(KeyringError::Io { source, .. }) => return Err(file(source)),
-        read => read?.ok_or_else(|| file(io::ErrorKind::NotFound.into()))?,
+        read => read?.ok_or_else(|| {
+            file(io::Error::new(io::ErrorKind::NotFound, "there is no such file"))
+        })?,
     };
     let (text, _) = file::open(path, bytes, passphrase)?;
     let malformed = |what| KeyringError::Malformed { path: path.to_owned(), what };
