@@ -6,8 +6,6 @@ mod form;
 mod name;
 mod passphrase;
 mod sealed;
-#[cfg(test)]
-mod tests;
 
 use std::io;
 use std::path::Path;
@@ -411,3 +409,6 @@ fn read_exported(
 const FILE: &str = "identity";
 /// A file stays small and is read in one piece.
 const PERSONAS_MAX: u32 = 1000;
+
+#[cfg(test)]
+mod tests;
