@@ -4,14 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cmtp_codec::PublicKey;
 use cmtp_spec::{CloseCode, limits};
 use quinn::{Endpoint, TransportConfig, VarInt};
-use rustls::client::WebPkiServerVerifier;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use tokio::task::JoinSet;
 
@@ -23,7 +21,8 @@ use crate::exchange::AnswerLimits;
 use crate::identity::Identity;
 use crate::known_logs::KnownLogs;
 use crate::session::{Login, Opener, Sessions};
-use crate::tls::{self, NodeVerifier, TlsError};
+use crate::tls::TlsError;
+use crate::tls_sessions::{Judges, TlsSessions, Way};
 use crate::token::{Token, TokenError};
 use crate::trust::{Trust, Untrusted};
 
@@ -41,9 +40,11 @@ pub struct ClientConfig {
     /// After how long without a packet a connection counts as lost; up to 30 seconds, which is the default. A node that
     /// ended without a word is noticed no sooner.
     pub idle_timeout: Duration,
-    /// What the logs of nodes were when they were last seen; by default only for as long as this process runs.
+    /// What the logs of nodes were when this identity last saw them; by default only for as long as this process runs.
+    /// Not to be shared by two identities, which a node could then tell to be one person's.
     pub logs: Arc<KnownLogs>,
-    /// The sessions that are open, used where there is no `token`; by default only for as long as this process runs.
+    /// The sessions that this identity has open, used where there is no `token`; by default only for as long as this process
+    /// runs. Not to be shared by two identities.
     pub sessions: Arc<Sessions>,
     /// What to open a session with where a node asks for one, and then to repeat the call; without this none is opened by
     /// itself.
@@ -81,7 +82,7 @@ impl fmt::Debug for ClientConfig {
     }
 }
 
-/// A caller: opens connections to nodes.
+/// A caller: opens connections to nodes. Two callers share nothing by which a node could tell that they are one person's.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -108,8 +109,8 @@ pub struct Client {
     logs: Arc<KnownLogs>,
     sessions: Arc<Sessions>,
     login: Option<Login>,
-    provider: Arc<CryptoProvider>,
-    authorities: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
+    /// [IDY-7] One client is one persona: its connections, sockets, tickets and address tokens are its own.
+    tls: TlsSessions,
     endpoints: Mutex<Endpoints>,
     /// The highest key list number seen of each node: `[RCP-2]`.
     numbers: Mutex<HashMap<PublicKey, u64>>,
@@ -146,8 +147,7 @@ impl Client {
             logs,
             sessions,
             login,
-            provider: Arc::new(aws_lc_rs::default_provider()),
-            authorities: OnceLock::new(),
+            tls: TlsSessions::new(),
             endpoints: Mutex::default(),
             numbers: Mutex::default(),
         })
@@ -163,7 +163,7 @@ impl Client {
         host: &str,
         trust: Trust,
     ) -> Result<Connection, ConnectError> {
-        let established = self.establish(address, host, trust);
+        let established = self.reach(address, host, trust);
         let established = tokio::time::timeout(CONNECT_TIMEOUT, established).await;
         let established = established.map_err(|_elapsed| ConnectError::TimedOut { address })??;
         let (identity, logs) = (self.identity.clone(), Arc::clone(&self.logs));
@@ -225,16 +225,37 @@ impl Client {
         }
     }
 
-    async fn establish(
+    /// Connects, and once more without a TLS session where that may be what made the node a stranger.
+    async fn reach(
         &self,
         address: SocketAddr,
         host: &str,
         trust: Trust,
     ) -> Result<Established, ConnectError> {
-        let verifier = Arc::new(self.verifier(address, trust));
-        let crypto = tls::quic_config(self.provider.clone(), verifier.clone())?;
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::new(transport(self.idle_timeout)));
+        let judges = judges(address, trust);
+        let way = self.tls.way(judges)?;
+        let established = self.establish(address, host, trust, &way).await;
+        // [IDY-9] Where the key list does not list that certificate's key, the client MUST forget the session and connect
+        // once without it: the node may have a new key.
+        match established {
+            Err(ConnectError::Untrusted(
+                Untrusted::ForeignCertificate { .. } | Untrusted::NotVouched,
+            )) if self.tls.forget(&way) => {
+                let way = self.tls.way(judges)?;
+                self.establish(address, host, trust, &way).await
+            }
+            established => established,
+        }
+    }
+
+    async fn establish(
+        &self,
+        address: SocketAddr,
+        host: &str,
+        trust: Trust,
+        way: &Way,
+    ) -> Result<Established, ConnectError> {
+        let config = way.config(transport(self.idle_timeout));
         let quic = self.endpoint(address)?.connect_with(config, address, host)?.await?;
         let (control, settings, keys) = match Control::open(&quic).await {
             Ok(opened) => opened,
@@ -243,10 +264,10 @@ impl Client {
                 return Err(error.into());
             }
         };
-        let identity = quic.peer_identity();
-        let chain =
-            identity.and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
-        let certificate = verifier.certificate(chain.as_ref().and_then(|chain| chain.first()));
+        let chain = quic.peer_identity();
+        let chain = chain.and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
+        let chain = chain.as_ref().map(|chain| chain.as_slice()).unwrap_or_default();
+        let certificate = way.verifier.certificate(chain, host);
         let root = keys.root;
         let seen = self.numbers().get(&root).copied();
         match trust.decide(keys, certificate, seen, clock::now()) {
@@ -259,18 +280,6 @@ impl Client {
                 Err(error.into())
             }
         }
-    }
-
-    fn verifier(&self, address: SocketAddr, trust: Trust) -> NodeVerifier {
-        let asks = match trust {
-            Trust::Authorities => true,
-            // No authority vouches for a loopback address, and reading them all takes time.
-            Trust::FirstUse => !address.ip().is_loopback(),
-            Trust::Pinned(_) | Trust::Known { .. } => false,
-        };
-        let system = || tls::system_authorities(self.provider.clone());
-        let authorities = if asks { self.authorities.get_or_init(system).clone() } else { None };
-        NodeVerifier::new(&self.provider, authorities, matches!(trust, Trust::Authorities))
     }
 
     fn endpoint(&self, address: SocketAddr) -> Result<Endpoint, ConnectError> {
@@ -360,6 +369,16 @@ impl ConnectError {
             Self::Control(error) => error.is_retryable(),
             Self::Tls(_) | Self::Address(_) | Self::Untrusted(_) | Self::NoExporter => false,
         }
+    }
+}
+
+/// Who is asked about a certificate on the way to `address`.
+const fn judges(address: SocketAddr, trust: Trust) -> Judges {
+    match trust {
+        Trust::Authorities => Judges::AuthoritiesAlone,
+        // No authority vouches for a loopback address.
+        Trust::FirstUse if !address.ip().is_loopback() => Judges::Authorities,
+        Trust::FirstUse | Trust::Pinned(_) | Trust::Known { .. } => Judges::Nobody,
     }
 }
 

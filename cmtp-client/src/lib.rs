@@ -50,6 +50,7 @@ mod home;
 mod identity;
 mod json;
 mod judge;
+mod keyring;
 mod known_logs;
 mod known_nodes;
 pub mod load;
@@ -68,6 +69,7 @@ mod streaming;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod tls_sessions;
 mod token;
 mod trust;
 mod url;
@@ -85,6 +87,9 @@ pub use crate::home::{Existing, Home, HomeError, write_whole};
 pub use crate::identity::{Identity, IdentityError};
 pub use crate::json::json;
 pub use crate::judge::{Piece, Standing};
+pub use crate::keyring::{
+    Keyring, KeyringError, Passphrase, Persona, PersonaName, PersonaNameError,
+};
 pub use crate::known_logs::{KnownLogs, KnownLogsError, LogBroken, LogSeen};
 pub use crate::known_nodes::{KnownNode, KnownNodes, KnownNodesError};
 pub use crate::pending::{Pending, PendingError, RestoreError};

@@ -3,9 +3,7 @@
 use cmtp_client::entropy;
 use cmtp_codec::session::{SessionTarget, cookie_of, signature_of};
 use cmtp_codec::{Auth, Digest, Layer};
-use cmtp_spec::{
-    EntryFlags, EntryType, FieldIndex, JournalMode, LayerFlags, Step, binding,
-};
+use cmtp_spec::{EntryFlags, EntryType, FieldIndex, JournalMode, LayerFlags, Step, binding};
 
 use crate::admit::{Proved, admit_layer, check_audience, check_times};
 use crate::exchange::{Exchange, Taken, erased, storage_full};
@@ -91,9 +89,7 @@ fn take(exchange: &Exchange<'_, '_>, target: SessionTarget) -> Result<Made, Deni
     let now = node::now();
     check_times(&answer.origin, now)?;
     // [SES-4] And consents beyond `grant-burst`.
-    if target == SessionTarget::Consent
-        && !node.addresses.take_consent(proved.address(), now)
-    {
+    if target == SessionTarget::Consent && !node.addresses.take_consent(proved.address(), now) {
         return Err(SessionFault::Rate.into());
     }
     let exporter = proved.session_exporter().ok_or(SessionFault::Cookie)?;
@@ -122,6 +118,15 @@ async fn commit(
             return refuse(&mut exchange, &erased().into()).await;
         }
     };
+    if let Some(revoked) = made.revoked {
+        // [SES-17] Durable before it is answered.
+        match exchange.node.sessions.revoke(revoked).await {
+            Err(JournalError::Full) => {
+                return refuse(&mut exchange, &storage_full().into()).await;
+            }
+            revoked => revoked?,
+        }
+    }
     let since = exchange.node.sessions.revocation_count();
     admit(&mut exchange, Ok(binding::SESSION_PATTERN))?;
     exchange.answer.append_reply(made.reply)?;

@@ -5,17 +5,19 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{hkdf, hmac, rand};
 use cmtp_codec::SignatureError;
 use cmtp_spec::{CloseCode, binding, limits};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{
-    ConnectionError, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime,
-    TransportConfig, TransportErrorCode, VarInt,
+    BloomTokenLog, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, ServerConfig,
+    TokioRuntime, TransportConfig, TransportErrorCode, ValidationTokenConfig, VarInt,
 };
 use quinn_proto::HashedConnectionIdGenerator;
 use rcgen::{CertificateParams, KeyPair};
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::ProducesTickets;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::time::timeout;
 
@@ -42,6 +44,7 @@ pub struct Bound {
     socket: UdpSocket,
     node: Arc<Node>,
     gate: Arc<Gate>,
+    returning: Returning,
 }
 
 impl Bound {
@@ -56,9 +59,15 @@ impl Bound {
         count: usize,
     ) -> Result<Vec<Self>, ListenError> {
         let gate = Arc::new(Gate::new(node.limits.clone()));
+        let returning = Returning::new()?;
         let sockets = sockets(listen, count);
         let sockets = sockets.map_err(|source| ListenError::Bind { listen, source })?;
-        let bound = |socket| Self { socket, node: Arc::clone(node), gate: Arc::clone(&gate) };
+        let bound = |socket| Self {
+            socket,
+            node: Arc::clone(node),
+            gate: Arc::clone(&gate),
+            returning: returning.clone(),
+        };
         Ok(sockets.into_iter().map(bound).collect())
     }
 
@@ -67,8 +76,8 @@ impl Bound {
     /// # Errors
     /// [`ListenError`] says what is wrong with the key.
     pub fn listen(self) -> Result<Listener, ListenError> {
-        let Self { socket, node, gate } = self;
-        let config = server_config(&node.key, &node.limits)?;
+        let Self { socket, node, gate, returning } = self;
+        let config = server_config(&node.key, &node.limits, &returning)?;
         let listen = socket.local_addr().map_err(ListenError::Socket)?;
         let endpoint = endpoint(endpoint_config(&node.key), config, socket);
         let endpoint = endpoint.map_err(|source| ListenError::Bind { listen, source })?;
@@ -216,7 +225,11 @@ fn failed(error: &ConnectionError) -> Reason {
     }
 }
 
-fn server_config(key: &NodeKey, limits: &Limits) -> Result<ServerConfig, ListenError> {
+fn server_config(
+    key: &NodeKey,
+    limits: &Limits,
+    returning: &Returning,
+) -> Result<ServerConfig, ListenError> {
     let pkcs8 = PrivatePkcs8KeyDer::from(key.tls_pkcs8()?);
     // [QUI-3] The certificate holds one of the node's TLS keys as an Ed25519 key; clients know it by the key.
     let certificate = CertificateParams::new(vec!["cmtp.invalid".to_owned()])?
@@ -230,13 +243,47 @@ fn server_config(key: &NodeKey, limits: &Limits) -> Result<ServerConfig, ListenE
     tls.alpn_protocols = vec![binding::ALPN.as_bytes().to_vec()];
     // [QUI-2] 0-RTT data MUST NOT be accepted.
     tls.max_early_data_size = 0;
-    let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    tls.ticketer = Arc::clone(&returning.ticketer);
+    let crypto = Arc::new(QuicServerConfig::try_from(tls)?);
+    let mut config = ServerConfig::new(crypto, returning.token_key.clone());
+    config.validation_token_config(returning.address_tokens());
     config.transport_config(Arc::new(transport(limits)));
     // Attempts wait here only until the listener's loop takes them, which never waits for a peer.
     config.max_incoming(usize::try_from(limits.handshakes_max).unwrap_or(usize::MAX));
     config.incoming_buffer_size(INCOMING_BUFFER);
     config.incoming_buffer_size_total(limits.handshakes_max.saturating_mul(INCOMING_BUFFER));
     Ok(config)
+}
+
+/// By what a client that comes back is spared a part of the handshake, whichever of the node's sockets it comes to.
+///
+/// [IDY-10] A ticket and an address token hold nothing of a caller: keys of a TLS session, an IP address, a time. Neither is a
+/// sign of who calls.
+#[derive(Clone)]
+struct Returning {
+    /// Sessions stand in the tickets that clients keep, so that they take no memory here.
+    ticketer: Arc<dyn ProducesTickets>,
+    token_key: Arc<hkdf::Prk>,
+    used: Arc<BloomTokenLog>,
+}
+
+impl Returning {
+    fn new() -> Result<Self, ListenError> {
+        let mut secret = [0; 32];
+        rand::fill(&mut secret).map_err(|_no_entropy| SignatureError::Mismatch)?;
+        let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&secret);
+        Ok(Self {
+            ticketer: Ticketer::new()?,
+            token_key: Arc::new(token_key),
+            used: Arc::new(BloomTokenLog::new_expected_items(USED_TOKENS_BYTES, USED_TOKENS)),
+        })
+    }
+
+    fn address_tokens(&self) -> ValidationTokenConfig {
+        let mut config = ValidationTokenConfig::default();
+        config.sent(ADDRESS_TOKENS).lifetime(ADDRESS_TOKEN_LIFETIME).log(self.used.clone());
+        config
+    }
 }
 
 /// The same at every start: a client that sends to a node which was started again is told at once that its connection is
@@ -267,6 +314,14 @@ fn transport(limits: &Limits) -> TransportConfig {
     transport
 }
 
+/// For the next connection; it brings one for the one behind it.
+const ADDRESS_TOKENS: u32 = 1;
+/// As long as a TLS ticket is good.
+const ADDRESS_TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+/// Used tokens that are remembered, in two filters of half as much: with so many in a lifetime one in some thousand is wrongly taken
+/// for used, and its client asked to prove its address.
+const USED_TOKENS_BYTES: usize = 1 << 20;
+const USED_TOKENS: u64 = 200_000;
 /// A control stream, and room for types that a later version brings.
 const CLIENT_UNI_STREAMS: u32 = 4;
 /// Bytes kept of an attempt before it is taken: the rest of a ClientHello of two datagrams, twice.

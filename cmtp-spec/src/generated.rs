@@ -347,6 +347,8 @@ pub mod limits {
     pub const TOKEN_MAX: u64 = 4_096;
     /// From `iat` to `exp`, in seconds.
     pub const TOKEN_LIFETIME_MAX: u64 = 900;
+    /// The text of a revocation statement: about 300 bytes, and white space, in bytes.
+    pub const REVOCATION_MAX: u64 = 1_024;
     /// Patterns of a token, reads and writes together, in patterns.
     pub const SCOPE_PATTERNS_MAX: u64 = 64;
     /// An FQMN without its arguments, in bytes.
@@ -490,7 +492,7 @@ pub mod limits {
     /// Whose handshakes a node counts at a time; one that it can't count is refused, in addresses.
     pub const SESSION_ADDRESSES_MAX: u64 = 65_536;
     /// From the durable entry to the end of the last stream, in milliseconds.
-    pub const REVOCATION_MAX: u64 = 1_000;
+    pub const REVOCATION_TIME_MAX: u64 = 1_000;
 }
 
 /// Constants of the bindings: `spec/09-quic.md`, `spec/11-nats.md`, `spec/12-stored.md`.
@@ -511,6 +513,12 @@ pub mod binding {
     pub const TOKEN_TYPE: &str = "cmtp+jwt";
     /// `alg` of a token's header (RFC 8037).
     pub const TOKEN_ALGORITHM: &str = "EdDSA";
+    /// `salt` of HKDF where a persona is derived from a root (RFC 5869).
+    pub const IDENTITY_SALT: &str = "cmtp/0 identity";
+    /// First bytes of `info` there, before the persona's number: its seed.
+    pub const PERSONA_INFO: &str = "persona";
+    /// First bytes of `info` there, before the persona's number: the seed of its recovery key.
+    pub const RECOVERY_INFO: &str = "recovery";
     /// First bytes of every NATS subject that an FQMN maps to.
     pub const SUBJECT_PREFIX: &str = "cmtp.";
     /// Scheme of the URL form.
@@ -589,6 +597,8 @@ pub mod tags {
     pub const FINAL_SEAL: [u8; 8] = *b"cmtp0/fs";
     /// Pre-image of an interim seal.
     pub const INTERIM_SEAL: [u8; 8] = *b"cmtp0/is";
+    /// Pre-image of a recovery key, as a persona commits to it.
+    pub const RECOVERY_KEY: [u8; 8] = *b"cmtp0/rk";
     /// Pre-image of a message of the session handshake.
     pub const TRANSCRIPT: [u8; 8] = *b"cmtp0/th";
 }
@@ -615,7 +625,7 @@ pub mod uses {
     pub const SESSION_CONSENT: &str = "session-consent";
     /// The same payload; signer: the persona.
     pub const SESSION_RENEW: &str = "session-renew";
-    /// Reserved for recovery keys.
+    /// Payload: persona, not-before; signer: the persona's recovery key.
     pub const REVOKE: &str = "revoke";
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::signature::Ed25519KeyPair;
@@ -118,6 +119,30 @@ impl Wire {
             panic!("KEYS is the second frame");
         };
         Self { endpoint, connection, settings, keys, exporter, control, reader }
+    }
+
+    /// Connects once more, by what TLS and QUIC kept of this connection.
+    ///
+    /// # Panics
+    /// If the node does not do what chapter 9 says.
+    pub async fn again(&self) -> Self {
+        let address = self.connection.remote_address();
+        let connecting = self.endpoint.connect(address, "cmtp.invalid").expect("a dial");
+        Self::over(self.endpoint.clone(), connecting.await.expect("a connection")).await
+    }
+
+    /// Connects as `config` says.
+    ///
+    /// # Panics
+    /// As [`Wire::connect`].
+    pub async fn connect_with(node: &Node, config: ClientConfig) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut endpoint = Endpoint::client(any).expect("a socket");
+        endpoint.set_default_client_config(config);
+        let address = node.address.parse().expect("an address");
+        let connecting = endpoint.connect(address, "cmtp.invalid").expect("a dial");
+        let connection = connecting.await.expect("a connection");
+        Self::over(endpoint, connection).await
     }
 
     /// Waits for GOAWAY, and gives the id that it carries.
@@ -350,12 +375,24 @@ pub async fn dial_with(
 /// # Panics
 /// If TLS can't be set up.
 pub fn client_config(alpns: &[&str], transport: TransportConfig) -> ClientConfig {
+    client_config_with(Arc::default(), alpns, transport)
+}
+
+/// The same, with one that counts certificates.
+///
+/// # Panics
+/// If TLS can't be set up.
+pub fn client_config_with(
+    verifier: Arc<AnyCertificate>,
+    alpns: &[&str],
+    transport: TransportConfig,
+) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("TLS 1.3")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     tls.alpn_protocols = alpns.iter().map(|alpn| alpn.as_bytes().to_vec()).collect();
     tls.enable_early_data = true;
@@ -467,8 +504,15 @@ async fn next_frame(recv: &mut RecvStream, reader: &mut FrameReader) -> Frame {
 }
 
 /// Takes any certificate: these tests are about what comes after.
-#[derive(Debug)]
-struct AnyCertificate;
+#[derive(Debug, Default)]
+pub struct AnyCertificate(AtomicUsize);
+
+impl AnyCertificate {
+    /// How many connections showed one; those that resume a session show none.
+    pub fn seen(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
 
 impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
@@ -479,6 +523,7 @@ impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
         _ocsp_response: &[u8],
         _now: rustls::pki_types::UnixTime,
     ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        self.0.fetch_add(1, Ordering::SeqCst);
         Ok(rustls::client::danger::ServerCertVerified::assertion())
     }
 

@@ -6,6 +6,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use cmtp_client::{Existing, write_whole};
 use cmtp_tests::wire::{Forge, now};
 use cmtp_tests::{Home, Node, binary};
 use serde_json::json;
@@ -51,6 +52,13 @@ fn a_caller_without_what_it_takes() {
             vec!["no identity, so the token can't be used", "cmtp id new"],
         ),
         ("no identity to show", vec!["id", "show"], 2, vec!["no identity yet", "cmtp id new"]),
+        ("no identity to back up", vec!["id", "backup"], 2, vec!["no identity yet", "cmtp id new"]),
+        (
+            "a persona and no identity",
+            vec!["call", &url, "--as", "work"],
+            2,
+            vec!["no identity yet", "cmtp id new"],
+        ),
     ];
     check(rows, |arguments| Home::empty().cmtp(arguments));
 
@@ -133,6 +141,12 @@ fn a_caller_without_what_it_takes() {
             vec!["400 bad-request: argument 1: expected a number"],
         ),
         ("a second identity", vec!["id", "new"], 2, vec!["holds an identity already", "--force"]),
+        (
+            "a persona that there is not",
+            vec!["call", &url, "--as", "nobody"],
+            2,
+            vec!["no persona is called nobody", "cmtp id list"],
+        ),
     ];
     check(rows, |arguments| home.cmtp(arguments));
 
@@ -144,6 +158,123 @@ fn a_caller_without_what_it_takes() {
     let row: Row<'_> =
         ("a readable secret", vec!["id", "show"], 2, vec!["others may read", &chmod]);
     check(vec![row], |arguments| home.cmtp(arguments));
+}
+
+#[test]
+fn a_person_with_personas() {
+    let (home, old, locked) = (Home::new(), Home::empty(), Home::empty());
+    let path = |home: &Home, name: &str| home.file(name).to_str().unwrap().to_owned();
+    let letter = path(&home, "letter.txt");
+    write_whole(Path::new(&letter), b"dear reader", Existing::Keep).unwrap();
+    let rows: Vec<Row<'_>> = vec![
+        (
+            "a name that is none",
+            vec!["id", "persona", "add", "My Work"],
+            2,
+            vec!["'My Work'", "1 to 64 characters of a-z"],
+        ),
+        (
+            "a name that is taken",
+            vec!["id", "persona", "add", "main"],
+            2,
+            vec!["called main already", "another name"],
+        ),
+        (
+            "no such persona",
+            vec!["id", "show", "nobody"],
+            2,
+            vec!["no persona is called nobody", "cmtp id list"],
+        ),
+        (
+            "an identity in the way",
+            vec!["id", "restore"],
+            2,
+            vec!["holds an identity already", "--force"],
+        ),
+        ("no words", vec!["id", "restore", "--force"], 2, vec!["0 words; a root has 24"]),
+        (
+            "too many personas",
+            vec!["id", "restore", "--force", "--personas", "1001"],
+            2,
+            vec!["--personas", "1..=1000"],
+        ),
+        (
+            "a file in the way",
+            vec!["id", "export", "main", "-o", &letter],
+            2,
+            vec![&letter, "there already", "another name"],
+        ),
+        (
+            "nowhere to export to",
+            vec!["id", "export", "main", "-o", "/nowhere/main"],
+            2,
+            vec!["--output /nowhere/main", "no directory /nowhere; make it first"],
+        ),
+        (
+            "no file to import",
+            vec!["id", "import", "/nowhere"],
+            2,
+            vec!["/nowhere: there is no such file"],
+        ),
+        (
+            "a file of another kind",
+            vec!["id", "import", &letter],
+            2,
+            vec![&letter, "cmtp-persona-v1"],
+        ),
+        (
+            "nowhere for a statement",
+            vec!["id", "revoke", "main", "--file", "/nowhere/main"],
+            2,
+            vec!["--file /nowhere/main", "no directory /nowhere; make it first"],
+        ),
+        (
+            "no new passphrase",
+            vec!["id", "passphrase"],
+            2,
+            vec!["CMTP_NEW_PASSPHRASE", "--no-passphrase"],
+        ),
+    ];
+    check(rows, |arguments| home.cmtp(arguments));
+
+    let text = format!("cmtp-identity-v0 {}\n", "11".repeat(32));
+    write_whole(&old.file("identity"), text.as_bytes(), Existing::Keep).unwrap();
+    let file = path(&old, "default.revocation");
+    let rows: Vec<Row<'_>> = vec![
+        ("no root to back up", vec!["id", "backup"], 2, vec!["no root", "cmtp id new"]),
+        ("no root for more", vec!["id", "persona", "add", "x"], 2, vec!["no root", "cmtp id new"]),
+        (
+            "no recovery key",
+            vec!["id", "revoke", "default", "--file", &file],
+            2,
+            vec!["default was imported", "do it there"],
+        ),
+    ];
+    check(rows, |arguments| old.cmtp(arguments));
+
+    let as_locked = |passphrase: &str, arguments: &[&str]| {
+        locked.command().args(arguments).env("CMTP_PASSPHRASE", passphrase).output().unwrap()
+    };
+    assert!(as_locked("sesame", &["id", "new"]).status.success());
+    let identity = path(&locked, "identity");
+    let call = vec!["call", "cmtp://127.0.0.1:1/0xS:echo"];
+    let unopened = vec![&*identity, "is encrypted", "set CMTP_PASSPHRASE"];
+    let rows: Vec<Row<'_>> = vec![
+        ("nobody to ask for a passphrase", vec!["id", "show"], 2, unopened.clone()),
+        ("nobody to ask on a call", call, 2, unopened),
+    ];
+    check(rows, |arguments| locked.cmtp(arguments));
+    let wrong = vec![&*identity, "does not open", "CMTP_PASSPHRASE"];
+    let row: Row<'_> = ("another passphrase", vec!["id", "show"], 2, wrong);
+    check(vec![row], |arguments| as_locked("barley", arguments));
+    fs::write(&identity, "cmtp-identity-v9\n").unwrap();
+    let row: Row<'_> = (
+        "a file of another version",
+        vec!["id", "show"],
+        2,
+        vec![&identity, "cmtp-identity-v1", "cmtp id restore"],
+    );
+    check(vec![row], |arguments| locked.cmtp(arguments));
 }
 
 #[test]

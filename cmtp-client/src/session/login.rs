@@ -8,7 +8,7 @@ use cmtp_codec::session::{
     self as wire, Call, Confirm, Consent, GrantName, Hello, Issued, Message, Parties, Random,
     Renew, ScopeTexts, Transcript,
 };
-use cmtp_codec::{Digest, Field, Fqmn, Layer, PublicKey, Signature};
+use cmtp_codec::{Field, Fqmn, Layer, PublicKey, RecoveryCommitment, Revocation, Signature};
 use cmtp_spec::{FieldIndex, KeyUse, binding};
 
 use crate::answer::Answer;
@@ -25,7 +25,7 @@ pub struct Login {
     /// What it wants at most; without it all that the node offers.
     pub scope: Option<ScopeTexts>,
     /// The commitment to its recovery key: chapter 21.
-    pub recovery: Option<Digest>,
+    pub recovery: Option<RecoveryCommitment>,
     /// Tokens of outside issuers: chapter 24.
     pub outside: Vec<String>,
 }
@@ -96,7 +96,7 @@ impl Connection {
         if let Some(ask) = call.asks.iter().find(|ask| ask.required && !login.gives(&ask.what)) {
             return Err(LoginError::Required { what: ask.what.clone() });
         }
-        let recovery = login.recovery.map(Random::from);
+        let recovery = login.recovery.map(|it| Random(it.0));
         let (scope, outside) = (login.scope.clone(), login.outside.clone());
         let answer = wire::Answer { scope, recovery, outside }.to_bytes();
         let transcript = transcript.then(&answer);
@@ -142,6 +142,15 @@ impl Connection {
         let target = target(binding::SESSION_HANGUP)?;
         let named = what.and_then(|what| target.clone().with_words([what]).ok());
         self.call(Request::new(named.unwrap_or(target))).await
+    }
+
+    /// Shows a statement of a recovery key: the node refuses its persona from then on. Whoever shows it matters not.
+    ///
+    /// # Errors
+    /// [`LoginError`].
+    pub async fn revoke(&self, statement: &Revocation) -> Result<(), LoginError> {
+        let body = statement.to_json().into_bytes();
+        self.say(binding::SESSION_REVOKE, body, None, None).await.map(drop)
     }
 
     /// Asks the node which sessions this identity has there; the answer's body is JSON.

@@ -46,7 +46,7 @@ impl Connection {
         if opener.has_token {
             return;
         }
-        let found = opener.sessions.find(&self.identity().did(), &self.node());
+        let found = opener.sessions.find(&self.node());
         let found = found.inspect_err(|error| tracing::warn!(%error, "no session is shown"));
         let Ok(Some(session)) = found else { return };
         if !session.is_over() {
@@ -99,8 +99,8 @@ impl Connection {
     /// Whether there is another token now.
     async fn renew_session(&self, is_refused: bool) -> Result<bool, LoginError> {
         let opener = self.opener();
-        let (persona, node) = (self.identity().did(), self.node());
-        let session = opener.sessions.find(&persona, &node).ok().flatten();
+        let node = self.node();
+        let session = opener.sessions.find(&node).ok().flatten();
         let Some(session) = session else { return Ok(false) };
         // Another process may have renewed it.
         if !session.is_due() && !(is_refused && session.token.digest() == self.shown().token()) {
@@ -115,9 +115,9 @@ impl Connection {
     /// [SES-19] Opens a session where the user allowed it.
     async fn open_session(&self) -> bool {
         let opener = self.opener();
-        let (persona, node) = (self.identity().did(), self.node());
+        let node = self.node();
         let is_allowed = || {
-            let before = opener.sessions.find(&persona, &node).ok().flatten();
+            let before = opener.sessions.find(&node).ok().flatten();
             before.is_some_and(|before| before.is_allowed)
         };
         let login = match &opener.login {
@@ -143,7 +143,7 @@ impl Connection {
 
     fn keep_session(&self, session: Session) {
         self.take_up(&session);
-        let kept = self.opener().sessions.keep(&self.identity().did(), &self.node(), session);
+        let kept = self.opener().sessions.keep(&self.node(), session);
         if let Err(error) = kept {
             tracing::warn!(%error, "the session is not kept");
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cmtp_codec::PublicKey;
 use cmtp_codec::session::GrantName;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::home::{Existing, Home, write_whole};
+use crate::identity::Identity;
 use crate::token::Token;
 
 /// A grant that a persona has at a node, and its newest token.
@@ -57,13 +58,20 @@ impl fmt::Debug for Session {
     }
 }
 
-/// Sessions by persona and node: in the folder `sessions` of a home directory, or in memory only.
+/// The sessions of one persona, by node: in the folder `sessions` of a home directory, or in memory only.
 ///
-/// A persona has a folder of its own there, so that nothing but the directory says that two are of one person.
+/// [IDY-8] Their files have names that tell nobody whose they are, nor of which node.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    home: Option<Home>,
-    open: Mutex<HashMap<(PublicKey, PublicKey), Session>>,
+    kept: Option<Kept>,
+    open: Mutex<HashMap<PublicKey, Session>>,
+}
+
+/// Where, and whose.
+#[derive(Debug)]
+struct Kept {
+    home: Home,
+    persona: Arc<Identity>,
 }
 
 /// A session's file.
@@ -79,69 +87,45 @@ struct File {
 }
 
 impl Sessions {
-    /// Those of a home directory.
-    pub fn in_home(home: &Home) -> Self {
-        Self { home: Some(home.clone()), open: Mutex::default() }
+    /// Those of a persona, in a home directory.
+    pub fn in_home(home: &Home, persona: Arc<Identity>) -> Self {
+        Self { kept: Some(Kept { home: home.clone(), persona }), open: Mutex::default() }
     }
 
-    /// The session of `persona` at `node`.
+    /// The session at `node`.
     ///
     /// # Errors
     /// [`SessionsError`] names the file.
-    pub fn find(
-        &self,
-        persona: &PublicKey,
-        node: &PublicKey,
-    ) -> Result<Option<Session>, SessionsError> {
-        match &self.home {
-            None => Ok(self.open().get(&(*persona, *node)).cloned()),
-            Some(home) => read(path(home, persona, node)),
+    pub fn find(&self, node: &PublicKey) -> Result<Option<Session>, SessionsError> {
+        match &self.kept {
+            None => Ok(self.open().get(node).cloned()),
+            Some(kept) => read(kept.path(node)),
         }
     }
 
-    /// All sessions of `persona`, each with its node.
+    /// All sessions, each with its node.
     ///
     /// # Errors
     /// [`SessionsError`] names the file.
-    pub fn of(&self, persona: &PublicKey) -> Result<Vec<(PublicKey, Session)>, SessionsError> {
-        let Some(home) = &self.home else {
-            let open = self.open();
-            let own = open.iter().filter(|((of, _), _)| of == persona);
-            return Ok(own.map(|((_, node), session)| (*node, session.clone())).collect());
+    pub fn all(&self) -> Result<Vec<(PublicKey, Session)>, SessionsError> {
+        let mut all = match &self.kept {
+            None => self.open().iter().map(|(node, it)| (*node, it.clone())).collect(),
+            Some(kept) => kept.all()?,
         };
-        let folder = folder(home, persona);
-        let files = match fs::read_dir(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(SessionsError::Io { path: folder, source }),
-            Ok(files) => files,
-        };
-        let mut nodes: Vec<_> = files
-            .flatten()
-            .filter_map(|file| PublicKey::from_multibase(file.file_name().to_str()?).ok())
-            .collect();
-        nodes.sort_unstable();
-        let sessions = nodes.into_iter().filter_map(|node| {
-            let session = read(path(home, persona, &node)).transpose()?;
-            Some(session.map(|session| (node, session)))
-        });
-        sessions.collect()
+        all.sort_unstable_by_key(|(node, _)| *node);
+        Ok(all)
     }
 
     /// Keeps a session, in place of the one before.
     ///
     /// # Errors
     /// [`SessionsError`] names the file.
-    pub fn keep(
-        &self,
-        persona: &PublicKey,
-        node: &PublicKey,
-        session: Session,
-    ) -> Result<(), SessionsError> {
-        let Some(home) = &self.home else {
-            self.open().insert((*persona, *node), session);
+    pub fn keep(&self, node: &PublicKey, session: Session) -> Result<(), SessionsError> {
+        let Some(kept) = &self.kept else {
+            self.open().insert(*node, session);
             return Ok(());
         };
-        let path = path(home, persona, node);
+        let path = kept.path(node);
         let file = File {
             token: String::from_utf8_lossy(session.token.as_bytes()).into_owned(),
             grant: session.grant,
@@ -149,7 +133,7 @@ impl Sessions {
             renew_at: session.renew_at,
             is_allowed: session.is_allowed,
         };
-        let written = Home::new(folder(home, persona)).create().and_then(|()| {
+        let written = Home::new(kept.folder()).create().and_then(|()| {
             let text = serde_json::to_string(&file)? + "\n";
             write_whole(&path, text.as_bytes(), Existing::Replace)
         });
@@ -160,10 +144,10 @@ impl Sessions {
     ///
     /// # Errors
     /// [`SessionsError`] names the file.
-    pub fn forget(&self, persona: &PublicKey, node: &PublicKey) -> Result<(), SessionsError> {
-        self.open().remove(&(*persona, *node));
-        let Some(home) = &self.home else { return Ok(()) };
-        let path = path(home, persona, node);
+    pub fn forget(&self, node: &PublicKey) -> Result<(), SessionsError> {
+        self.open().remove(node);
+        let Some(kept) = &self.kept else { return Ok(()) };
+        let path = kept.path(node);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(SessionsError::Io { path, source: error })
@@ -172,8 +156,37 @@ impl Sessions {
         }
     }
 
-    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<(PublicKey, PublicKey), Session>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<PublicKey, Session>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn folder(&self) -> PathBuf {
+        self.home.file(FOLDER)
+    }
+
+    fn path(&self, node: &PublicKey) -> PathBuf {
+        self.folder().join(self.persona.file_name(&[PURPOSE, &node.0]))
+    }
+
+    fn all(&self) -> Result<Vec<(PublicKey, Session)>, SessionsError> {
+        let folder = self.folder();
+        let files = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(SessionsError::Io { path: folder, source }),
+            Ok(files) => files,
+        };
+        let mut all = Vec::new();
+        for path in files.flatten().map(|file| file.path()) {
+            // Other personas' are there, too; whose a file is, its name tells who has the key, once the node is known.
+            let Ok(Some(session)) = read(path.clone()) else { continue };
+            let node = session.token.unverified_issuer().and_then(|node| node.parse().ok());
+            if let Some(node) = node.filter(|node| self.path(node) == path) {
+                all.push((node, session));
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -197,14 +210,6 @@ pub enum SessionsError {
     },
 }
 
-fn folder(home: &Home, persona: &PublicKey) -> PathBuf {
-    home.file(FOLDER).join(persona.multibase())
-}
-
-fn path(home: &Home, persona: &PublicKey, node: &PublicKey) -> PathBuf {
-    folder(home, persona).join(node.multibase())
-}
-
 fn read(path: PathBuf) -> Result<Option<Session>, SessionsError> {
     use io::Read;
 
@@ -225,42 +230,47 @@ fn read(path: PathBuf) -> Result<Option<Session>, SessionsError> {
 }
 
 const FOLDER: &str = "sessions";
+const PURPOSE: &[u8] = b"session";
 /// The longest token, and what stands around it.
 const FILE_MAX: u64 = 8192;
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use data_encoding::BASE64URL_NOPAD;
+
     use super::*;
     use crate::testing::signing_key;
 
     #[test]
     fn sessions_are_kept_by_persona_and_node() {
+        // [IDY-8]
         let directory = tempfile::tempdir().unwrap();
-        let keys = [1, 2, 3].map(|seed| signing_key(seed).public());
-        let session = Session {
-            token: Token::new("a.b.c").unwrap(),
-            grant: GrantName([7; 16]),
-            ends: 9,
-            renew_at: 8,
-            is_allowed: true,
-        };
-        for sessions in [Sessions::default(), Sessions::in_home(&Home::new(directory.path()))] {
-            assert_eq!(sessions.find(&keys[0], &keys[2]).unwrap(), None);
-            sessions.keep(&keys[0], &keys[2], session.clone()).unwrap();
-            sessions.keep(&keys[0], &keys[1], session.clone()).unwrap();
-            assert_eq!(sessions.find(&keys[0], &keys[2]).unwrap().as_ref(), Some(&session));
-            assert_eq!(sessions.find(&keys[1], &keys[2]).unwrap(), None);
-            assert_eq!(sessions.of(&keys[0]).unwrap().len(), 2);
-            assert!(sessions.of(&keys[1]).unwrap().is_empty());
-            sessions.forget(&keys[0], &keys[2]).unwrap();
-            sessions.forget(&keys[0], &keys[2]).unwrap();
-            assert_eq!(sessions.of(&keys[0]).unwrap().len(), 1);
-        }
         let home = Home::new(directory.path());
-        let path = path(&home, &keys[0], &keys[1]);
+        let persona = |seed| Arc::new(Identity::from_seed(&[seed; 32]).unwrap());
+        let nodes = [2, 3].map(|seed| signing_key(seed).public());
+        let session = |node: &PublicKey| {
+            let claims = BASE64URL_NOPAD.encode(format!("{{\"iss\":\"{node}\"}}").as_bytes());
+            let token = Token::new(&format!("a.{claims}.c")).unwrap();
+            Session { token, grant: GrantName([7; 16]), ends: 9, renew_at: 8, is_allowed: true }
+        };
+        let other = Sessions::in_home(&home, persona(9));
+        for sessions in [Sessions::default(), Sessions::in_home(&home, persona(1))] {
+            assert_eq!(sessions.find(&nodes[0]).unwrap(), None);
+            for node in &nodes {
+                sessions.keep(node, session(node)).unwrap();
+            }
+            assert_eq!(sessions.find(&nodes[0]).unwrap(), Some(session(&nodes[0])));
+            assert_eq!(sessions.all().unwrap().len(), 2);
+            assert_eq!(other.find(&nodes[0]).unwrap(), None);
+            assert!(other.all().unwrap().is_empty());
+            sessions.forget(&nodes[0]).unwrap();
+            sessions.forget(&nodes[0]).unwrap();
+            assert_eq!(sessions.all().unwrap(), [(nodes[1], session(&nodes[1]))]);
+        }
+        let path = fs::read_dir(home.file(FOLDER)).unwrap().next().unwrap().unwrap().path();
         fs::write(&path, "{}").unwrap();
-        let error = Sessions::in_home(&home).find(&keys[0], &keys[1]).unwrap_err();
+        let error = Sessions::in_home(&home, persona(1)).find(&nodes[1]).unwrap_err();
         assert!(error.to_string().contains("log in again"), "{error}");
     }
 }

@@ -9,7 +9,6 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::hash::Digest;
 use crate::key::PublicKey;
 use crate::pattern::{Pattern, PatternError, Scope, TooManyPatterns};
 use crate::session::Transcript;
@@ -310,12 +309,6 @@ impl FromStr for GrantName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a grant's name has 22 letters, digits, - and _")]
 pub struct NotAGrant;
-
-impl From<Digest> for Random {
-    fn from(digest: Digest) -> Self {
-        Self(digest.0)
-    }
-}
 
 impl fmt::Debug for Issued {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

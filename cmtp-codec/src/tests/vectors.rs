@@ -10,6 +10,7 @@
 
 mod envelopes;
 mod frames;
+mod identity;
 mod layers;
 mod log;
 mod messages;
@@ -35,8 +36,10 @@ use crate::hash::{Digest, Salt};
 use crate::key::{DidError, PublicKey, Signature, SignatureError};
 use crate::log::{CheckpointError, GrowthError, LogProofError, PolicyError, VerifierKeyError};
 use crate::pattern::PatternError;
+use crate::persona::WordsError;
 use crate::process::ProcessError;
 use crate::receipt::ReceiptError;
+use crate::revocation::RevocationError;
 use crate::subject::SubjectTooLong;
 
 macro_rules! files {
@@ -75,6 +78,7 @@ files! {
     log_proof: "log-proof";
     consistency: "consistency";
     policy: "policy";
+    identity: "identity";
 }
 
 #[test]
@@ -177,9 +181,11 @@ stops!(
     PolicyError,
     ProcessError,
     ReceiptError,
+    RevocationError,
     SignatureError,
     SubjectTooLong,
     VerifierKeyError,
+    WordsError,
     std::str::Utf8Error
 );
 
@@ -331,6 +337,10 @@ fn check_of(group: &str) -> fn(&Case) -> Outcome {
         "log-proof" => log::log_proof,
         "consistency" => log::consistency,
         "policy" => log::policy,
+        "persona" => identity::persona,
+        "words" => identity::words,
+        "revoke" => identity::revoke,
+        "revocation" => identity::revocation,
         "fqmn" => names::fqmn,
         "target" => names::target,
         "args" => names::args,

@@ -8,13 +8,13 @@ use cmtp_codec::session::{
     Answer, Ask, Call, Confirm, Consent, GrantName, Granted, Hello, Issued, Message, Parties,
     Random, Renew, SessionTarget, Transcript, cookie_field, granted_field, signature_field,
 };
-use cmtp_codec::{Field, Pattern, PublicKey, Scope, Signature};
+use cmtp_codec::{Field, Pattern, PublicKey, RecoveryCommitment, Revocation, Scope, Signature};
 use cmtp_spec::{FieldIndex, Status, limits};
 
 use crate::config::SessionSettings;
 use crate::service::Reply;
 use crate::sessions::cookie::Cookie;
-use crate::sessions::{Kept, SessionFault, Sessions};
+use crate::sessions::{Kept, Revoked, SessionFault, Sessions};
 use crate::token::mint;
 
 /// A message as it came.
@@ -42,6 +42,8 @@ pub(crate) struct Made {
     pub(crate) reply: Reply,
     /// What is in force once the answer is durable.
     pub(crate) grant: Option<(GrantName, Kept)>,
+    /// What is to be durable before the answer is.
+    pub(crate) revoked: Option<Revoked>,
 }
 
 impl Handshake<'_> {
@@ -53,7 +55,7 @@ impl Handshake<'_> {
             SessionTarget::Answer => self.answer(said).map(Made::reply),
             SessionTarget::Consent => self.consent(said),
             SessionTarget::Renew => self.renew(said).map(Made::reply),
-            SessionTarget::Revoke => Err(SessionFault::Recovery),
+            SessionTarget::Revoke => self.revoke(said),
         }
     }
 
@@ -146,7 +148,7 @@ impl Handshake<'_> {
         let reply = self.issue(name, &kept, kept.begun, None)?;
         let granted = granted_field(&kept.to_granted());
         let reply = Reply { fields: [reply.fields, vec![granted]].concat(), ..reply };
-        Ok(Made { reply, grant: Some((name, kept)) })
+        Ok(Made { reply, grant: Some((name, kept)), revoked: None })
     }
 
     fn renew(&self, said: Said<'_>) -> Result<Reply, SessionFault> {
@@ -158,6 +160,26 @@ impl Handshake<'_> {
         let kept = kept.filter(|kept| kept.persona == said.actor).ok_or(SessionFault::Grant)?;
         let now = self.now / 1_000_000;
         self.issue(renew.grant, &kept, now, Some(now))
+    }
+
+    fn revoke(&self, said: Said<'_>) -> Result<Made, SessionFault> {
+        let text = std::str::from_utf8(said.body).map_err(|_not_text| SessionFault::Malformed)?;
+        let statement = Revocation::from_json(text).map_err(|error| {
+            tracing::debug!(%error, "a revocation statement");
+            SessionFault::Malformed
+        })?;
+        let persona = statement.persona;
+        let (committed, is_revoked) = {
+            let grants = self.sessions.grants();
+            (grants.recovery(&persona), grants.is_stolen(&persona))
+        };
+        // [SES-16] Only where the persona committed to that key in its first grant at this node.
+        let committed = committed.ok_or(SessionFault::Recovery)?;
+        let believed = statement.verify(&RecoveryCommitment(committed.0));
+        believed.map_err(|_other_key| SessionFault::Recovery)?;
+        let body = serde_json::json!({ "persona": persona.to_string() }).to_string();
+        let revoked = (!is_revoked).then_some(Revoked::Stolen(persona));
+        Ok(Made { reply: json(Vec::new(), body.into_bytes()), grant: None, revoked })
     }
 
     /// Sends a message that the next one has to follow.
@@ -238,7 +260,7 @@ impl Handshake<'_> {
 
 impl Made {
     fn reply(reply: Reply) -> Self {
-        Self { reply, grant: None }
+        Self { reply, grant: None, revoked: None }
     }
 }
 

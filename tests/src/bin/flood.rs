@@ -90,7 +90,10 @@ impl Scene {
         let inside = self.attack(INSIDE, 5).wait_json();
         let tokens = count(&inside, "tokens");
         let each = (cpu(self.node.id()) - before) / tokens;
-        println!("inside the budget: {tokens:.0} bad tokens, {:.0} us of the node each", each / 1e3);
+        println!(
+            "inside the budget: {tokens:.0} bad tokens, {:.0} us of the node each",
+            each / 1e3
+        );
         // Uses up the rest.
         self.attack(u64::MAX, 2).wait_json();
         let before = cpu(self.node.id());
@@ -117,7 +120,12 @@ impl Scene {
             let attempts = (count(&attack, "tokens") + count(&attack, "refused")) / SECONDS as f64;
             println!(
                 "round {round}: rate {:.0}/s beside a busy loop, {:.0}/s beside {attempts:.0} attempts/s: {:.2}; p99 {:.0} and {:.0} us: {:.2}",
-                rate(&calm), rate(&flooded), rate(&flooded) / rate(&calm), p99(&calm), p99(&flooded), p99(&flooded) / p99(&calm),
+                rate(&calm),
+                rate(&flooded),
+                rate(&flooded) / rate(&calm),
+                p99(&calm),
+                p99(&flooded),
+                p99(&flooded) / p99(&calm),
             );
             rows.push((rate(&flooded) / rate(&calm), p99(&flooded) / p99(&calm)));
         }
@@ -168,7 +176,8 @@ impl Scene {
 
     fn cmtp(&self, home: &Path, arguments: &[&str]) -> Output {
         let mut command = Command::new(&self.cmtp);
-        let output = command.args(arguments).env("CMTP_HOME", home).env_remove("CMTP_TOKEN").output();
+        let output =
+            command.args(arguments).env("CMTP_HOME", home).env_remove("CMTP_TOKEN").output();
         let output = output.expect("cmtp starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         output
@@ -273,7 +282,8 @@ fn session_token(home: &Path) -> String {
     let persona = fs::read_dir(home.join("sessions")).expect("sessions").flatten().next();
     let session = fs::read_dir(persona.expect("a persona").path()).expect("its sessions");
     let path = session.flatten().next().expect("a session").path();
-    let session: Value = serde_json::from_str(&fs::read_to_string(path).expect("a file")).expect("JSON");
+    let session: Value =
+        serde_json::from_str(&fs::read_to_string(path).expect("a file")).expect("JSON");
     session["token"].as_str().expect("a token").to_owned()
 }
 

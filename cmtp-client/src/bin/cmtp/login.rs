@@ -120,8 +120,8 @@ impl Login {
             let offer = offered.offer().clone();
             let session = offered.consent().await.map_err(failed)?;
             let session = Session { is_allowed: self.always, ..session };
-            let (persona, node) = (caller.identity.did(), connection.node());
-            caller.sessions.keep(&persona, &node, session.clone()).map_err(Failure::usage)?;
+            let node = connection.node();
+            caller.sessions.keep(&node, session.clone()).map_err(Failure::usage)?;
             self.say(&offer, &session)?;
             Ok(Exit::Success)
         })
@@ -162,7 +162,7 @@ impl Logout {
         at_node(&caller, &self.url, self.caller.pin, async |channel| {
             let connection = channel.connect().await.map_err(Failure::no_node)?;
             let (persona, node) = (caller.identity.did(), connection.node());
-            let found = caller.sessions.find(&persona, &node).map_err(Failure::usage)?;
+            let found = caller.sessions.find(&node).map_err(Failure::usage)?;
             let Some(session) = found else {
                 return Err(Failure::usage(anyhow!("there is no session at {node}")));
             };
@@ -170,7 +170,7 @@ impl Logout {
             let what = if self.all { &did } else { &grant };
             let ended = connection.hang_up(Some(what)).await;
             // Whatever the node says: nothing here is to show it again.
-            caller.sessions.forget(&persona, &node).map_err(Failure::usage)?;
+            caller.sessions.forget(&node).map_err(Failure::usage)?;
             let ended = ended.map_err(Failure::no_node)?;
             if ended.is_success() {
                 eprintln!("cmtp: the session at {node} is over");
@@ -194,8 +194,7 @@ impl List {
     }
 
     fn kept(&self, caller: &Caller) -> Outcome {
-        let persona = caller.identity.did();
-        let kept = caller.sessions.of(&persona).map_err(Failure::usage)?;
+        let kept = caller.sessions.all().map_err(Failure::usage)?;
         for (node, session) in kept {
             let line = if self.json {
                 json!({
@@ -237,7 +236,7 @@ impl List {
 }
 
 /// Does something at the node of `url`.
-fn at_node(
+pub(crate) fn at_node(
     caller: &Caller,
     url: &NodeUrl,
     pin: Option<PublicKey>,
@@ -281,7 +280,7 @@ fn shown(offer: &Offer) -> String {
     )
 }
 
-fn failed(error: LoginError) -> Failure {
+pub(crate) fn failed(error: LoginError) -> Failure {
     let exit = match &error {
         LoginError::Refused { .. } | LoginError::Required { .. } => Exit::Refused,
         LoginError::Signature | LoginError::Foreign | LoginError::Malformed(_) => Exit::Invalid,

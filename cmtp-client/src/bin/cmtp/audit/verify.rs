@@ -15,6 +15,7 @@ use cmtp_codec::log::{SignedCheckpoint, VerifierKey};
 use cmtp_spec::limits;
 use serde_json::json;
 
+use crate::caller::PersonaArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::{terminal, verify};
 
@@ -68,6 +69,8 @@ pub(crate) struct Verify {
     /// Write the result to this file, signed with your identity: a note that anybody can verify.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    persona: PersonaArgs,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -79,7 +82,7 @@ impl Verify {
         let signer = match &self.report {
             Some(path) => {
                 terminal::check_folder("--report", path)?;
-                Some(signer(options.home.as_ref())?)
+                Some(signer(&self.persona, options.home.as_ref())?)
             }
             None => None,
         };
@@ -162,9 +165,9 @@ impl Verify {
 }
 
 /// Signs reports with the identity that is kept.
-fn signer(home: Option<&Home>) -> Result<Identity, Failure> {
+fn signer(persona: &PersonaArgs, home: Option<&Home>) -> Result<Identity, Failure> {
     let home = home.ok_or_else(|| anyhow!("--report: set CMTP_HOME to a directory of yours"))?;
-    let identity = Identity::load(home).map_err(Failure::usage)?;
+    let identity = persona.kept(home).map_err(Failure::usage)?;
     let missing = "--report: it is signed with your identity; make one: cmtp id new";
     identity.ok_or_else(|| anyhow!(missing).into())
 }
