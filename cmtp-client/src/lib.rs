@@ -63,6 +63,7 @@ mod salvage;
 pub mod service;
 mod stream_type;
 mod streaming;
+mod system_tls;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -91,6 +92,7 @@ pub use crate::request::{PrepareError, PreparedRequest, Request};
 pub use crate::salvage::salvage;
 pub use crate::stream_type::{StreamTypeError, read_stream_type};
 pub use crate::streaming::Streaming;
+pub use crate::system_tls::system_tls;
 pub use crate::tls::TlsError;
 pub use crate::token::{Token, TokenError};
 pub use crate::trust::{Trust, TrustedBy, Untrusted};
