@@ -20,6 +20,7 @@ mod exchange;
 mod gate;
 mod http;
 mod incoming;
+mod issuers;
 mod journal;
 mod limits;
 mod listener;
@@ -47,10 +48,15 @@ mod writes;
 pub use cmtp_codec::journal::Degree;
 
 pub use crate::config::{
-    AuditSettings, Bus, Config, ConfigError, Destination, LogSettings, RouteConfig, WitnessSettings,
+    AuditSettings, Binding, Bus, Config, ConfigError, Destination, IssuerAlgorithm, IssuerSettings,
+    IssuerSettingsError, KeySource, LogSettings, RouteConfig, WitnessSettings,
 };
 pub use crate::erasure::{EraseError, Erased, erase_closed};
 pub use crate::http::Http;
+pub use crate::issuers::{
+    IssuerCheck, IssuerError, IssuerOpenError, IssuerRefusal, Issuers, KeySetError, KeyTrouble,
+    ListedJwk,
+};
 pub use crate::journal::{
     JournalCheck, JournalEntry, JournalFault, JournalFaultKind, JournalOpenError, JournalReport,
     check_journal,
