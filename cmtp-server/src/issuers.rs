@@ -8,8 +8,6 @@ mod error;
 mod json;
 mod keys;
 mod source;
-#[cfg(test)]
-mod tests;
 mod token;
 
 use std::sync::Arc;
@@ -84,6 +82,7 @@ impl Issuers {
         persona: &PublicKey,
         now: u64,
     ) -> Result<Subject, IssuerError> {
+        // [ISS-1] An outside token MUST NOT admit anybody: it gives groups and attributes only.
         self.verify_one(token, persona, now).map(|(_issuer, subject)| subject)
     }
 
@@ -205,3 +204,6 @@ pub struct IssuerOpenError {
     /// What is wrong.
     pub source: KeySetError,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,6 @@
 //! Tokens: minting, and the one check that accepts them. `cmtp-spec/spec/10-admission.md`.
 
 mod object;
-#[cfg(test)]
-mod tests;
 
 use std::time::Duration;
 
@@ -317,3 +315,6 @@ const KEY_TYPE: &str = "OKP";
 const CURVE: &str = "Ed25519";
 /// Characters of a `jti`: chapter 10.
 const JTI_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests;

@@ -124,7 +124,7 @@ impl KeySet {
             Ok(true) => Ok(()),
             // The library fails only where key and algorithm don't fit, and they do.
             Ok(false) | Err(_) => {
-                Err(IssuerError::Signature.on(format_args!("kid {:?}, {algorithm:?}", key.kid)))
+                Err(IssuerError::Signature.on(format_args!("{key:?}, {algorithm:?}")))
             }
         }
     }

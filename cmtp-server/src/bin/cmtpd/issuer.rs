@@ -120,9 +120,9 @@ impl Check {
         println!("issuer {}: {} keys from {}", settings.name, keys.len(), settings.jwks);
         for key in keys {
             let kid = key.kid.as_deref().map_or("without kid".to_owned(), |kid| format!("{kid:?}"));
-            let algorithm = key.algorithm.as_deref().unwrap_or_default();
+            let algorithm = key.algorithm.as_deref().map(|it| format!(" {it}")).unwrap_or_default();
             match key.trouble {
-                None => println!("  key {kid} {} {algorithm}", key.kind),
+                None => println!("  key {kid} {}{algorithm}", key.kind),
                 Some(trouble) => println!("  key {kid} {} is passed over: {trouble}", key.kind),
             }
         }
