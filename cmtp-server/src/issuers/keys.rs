@@ -244,6 +244,9 @@ pub enum KeyTrouble {
         /// Bits of its modulus.
         bits: usize,
     },
+    /// RSA, signatures by which anybody could make.
+    #[error("its exponent is 1 or even")]
+    Exponent,
     /// EC.
     #[error("it is no point of its curve")]
     Point,
@@ -261,6 +264,11 @@ fn public_key(key: &AlgorithmParameters) -> Result<(Family, DecodingKey), KeyTro
             // [ISS-7] An RSA key of less than 2,048 or more than 8,192 bits.
             if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) {
                 return Err(KeyTrouble::RsaSize { bits });
+            }
+            // [ISS-7] An exponent that is 1 or even.
+            let is_one = e.iter().rev().skip(1).all(|byte| *byte == 0) && e.last() == Some(&1);
+            if is_one || e.last().is_none_or(|last| last % 2 == 0) {
+                return Err(KeyTrouble::Exponent);
             }
             Ok((Family::Rsa, DecodingKey::from_rsa_raw_components(&n, &e)))
         }

@@ -85,6 +85,9 @@ fn keys() -> Value {
         json!({ "kid": "weak", "kty": "RSA", "n": b64([0xc5; 128]), "e": "AQAB" }),
         json!({ "kid": "almost", "kty": "RSA", "n": b64([&[0x7f; 1][..], &[0xc5; 255]].concat()), "e": "AQAB" }),
         json!({ "kid": "huge", "kty": "RSA", "n": b64([0xc5; 1_025]), "e": "AQAB" }),
+        with(jwk_of(&rsa(), "one"), json!({ "e": "AAAB" })),
+        with(jwk_of(&rsa(), "even"), json!({ "e": "AQAA" })),
+        with(jwk_of(&rsa(), "none"), json!({ "e": "" })),
         json!({ "kid": "post-quantum", "kty": "AKP", "pub": "x" }),
         json!({ "kid": 5, "kty": "OKP" }),
     ]})
@@ -458,6 +461,9 @@ fn a_key_that_can_not_be_used_is_passed_over_and_says_why() {
         ("weak", KeyTrouble::RsaSize { bits: 1_024 }),
         ("almost", KeyTrouble::RsaSize { bits: 2_047 }),
         ("huge", KeyTrouble::RsaSize { bits: 8_200 }),
+        ("one", KeyTrouble::Exponent),
+        ("even", KeyTrouble::Exponent),
+        ("none", KeyTrouble::Exponent),
         ("post-quantum", KeyTrouble::Kind),
     ] {
         assert_eq!(named(kid).trouble, Some(trouble), "{kid}");
