@@ -1,5 +1,5 @@
-//! Who may do what: `cmtp-spec/spec/23-policies.md`.
+//! What decides beside the token: `cmtp-spec/spec/23-policies.md`.
 
 mod subject;
 
-pub use subject::Subject;
+pub use crate::policy::subject::Subject;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod error;
+mod issuers;
 mod log;
 mod route;
 mod session;
@@ -22,6 +23,10 @@ use toml::Spanned;
 pub use crate::config::audit::AuditSettings;
 use crate::config::audit::AuditTable;
 pub use crate::config::error::ConfigError;
+use crate::config::issuers::IssuerTable;
+pub use crate::config::issuers::{
+    Binding, IssuerAlgorithm, IssuerSettings, IssuerSettingsError, KeySource,
+};
 use crate::config::log::LogTable;
 pub use crate::config::log::{LogSettings, WitnessSettings};
 use crate::config::route::RouteEntry;
@@ -70,6 +75,8 @@ pub struct Config {
     pub audit: AuditSettings,
     /// How sessions are opened.
     pub session: SessionSettings,
+    /// Whose word is taken for groups and attributes of personas.
+    pub issuers: Vec<IssuerSettings>,
     /// Whether a log that the journal does not continue is followed by a new one. Never said by a file: the operator asks
     /// for it once, by a flag, when a backup was restored.
     pub follow_log: bool,
@@ -96,6 +103,7 @@ impl Config {
             log: LogSettings::default(),
             audit: AuditSettings::default(),
             session: SessionSettings::default(),
+            issuers: Vec::new(),
             follow_log: false,
             limits: Limits::default(),
             names: BTreeMap::new(),
@@ -143,6 +151,11 @@ impl Config {
         if let Some(session) = file.session {
             let span = session.span();
             config.session = session.into_inner().settings().map_err(at(span))?;
+        }
+        for issuer in file.issuer {
+            let span = issuer.span();
+            let settings = issuer.into_inner().settings(&config.issuers).map_err(at(span))?;
+            config.issuers.push(settings);
         }
         config.limits = file.limits;
         if let Some(bus) = file.bus {
@@ -201,6 +214,7 @@ impl Config {
             log: Some(spanned(LogTable::from(&self.log))),
             audit: Some(spanned(AuditTable::of(&self.audit))),
             session: Some(spanned(SessionTable::from(&self.session))),
+            issuer: self.issuers.iter().map(IssuerTable::from).map(spanned).collect(),
             limits: self.limits.clone(),
             names: names.collect(),
             route: self.routes.iter().map(RouteConfig::to_entry).map(spanned).collect(),
@@ -294,6 +308,8 @@ struct File {
     log: Option<Spanned<LogTable>>,
     audit: Option<Spanned<AuditTable>>,
     session: Option<Spanned<SessionTable>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    issuer: Vec<Spanned<IssuerTable>>,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
@@ -393,6 +409,79 @@ mod tests {
         ] {
             let error = Config::from_toml(&bad).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_is_named_and_its_keys_come_safely() {
+        let good = [
+            ("name", "\"corp\""),
+            ("iss", "\"https://login.example\""),
+            ("audience", "\"cmtp-node-1\""),
+            ("algorithms", "[\"RS256\", \"EdDSA\"]"),
+            ("jwks", "\"https://login.example/keys\""),
+            ("groups", "\"realm_access.roles\""),
+            ("attributes", "{ department = \"dept\" }"),
+            ("bind", "\"none\""),
+            ("max-age", "60"),
+        ];
+        let table = |change: &[(&str, &str)]| {
+            let value = |key, value| change.iter().find(|it| it.0 == key).map_or(value, |it| it.1);
+            let lines = good.iter().map(|(key, it)| format!("{key} = {}\n", value(*key, *it)));
+            format!("[[issuer]]\n{}", lines.collect::<String>())
+        };
+        let config = Config::from_toml(&table(&[])).unwrap();
+        let issuer = &config.issuers[0];
+        assert_eq!((issuer.max_age, issuer.bind), (60, Binding::None));
+        let again = Config::from_toml(&config.to_toml()).unwrap();
+        assert_eq!(again.issuers, config.issuers);
+        for jwks in ["corp.json", "http://127.0.0.1:80/x", "http://[::1]/x", "http://localhost/x"] {
+            let text = table(&[("jwks", &format!("{jwks:?}"))]);
+            assert_eq!(Config::from_toml(&text).unwrap().issuers[0].jwks.to_string(), jwks);
+        }
+        let two = |key, value| table(&[]) + &table(&[(key, value)]);
+        let many =
+            |count| (0..count).map(|i| format!("a{i} = \"x\"")).collect::<Vec<_>>().join(",");
+        // [ISS-5] [ISS-9] and what else there is to get wrong.
+        let rows = [
+            (table(&[("name", "\"Corp\"")]), 1, "issuer \"Corp\": a name is 1 to 32"),
+            (table(&[("name", "\"\"")]), 1, "a name is 1 to 32"),
+            (table(&[("name", &format!("{:?}", "x".repeat(33)))]), 1, "a name is 1 to 32"),
+            (two("iss", "\"x\""), 11, "another issuer with this name"),
+            (two("name", "\"x\""), 11, "another issuer with this iss"),
+            (table(&[("iss", "\"\"")]), 1, "iss is a text of 1 to 1024"),
+            (table(&[("audience", "\"\"")]), 1, "audience is a text of 1 to 1024"),
+            (table(&[("algorithms", "[]")]), 1, "such as [\"RS256\"]"),
+            (table(&[("algorithms", "[\"none\"]")]), 1, "\"none\": expected RS256"),
+            (table(&[("algorithms", "[\"HS256\"]")]), 1, "\"HS256\": expected RS256"),
+            (table(&[("algorithms", "[\"ES512\"]")]), 1, "\"ES512\": expected RS256"),
+            (table(&[("algorithms", "[\"rs256\"]")]), 1, "\"rs256\": expected RS256"),
+            (table(&[("jwks", "\"\"")]), 1, "expected a file, or https://"),
+            (table(&[("jwks", "\"http://login.example/k\"")]), 1, "http:// to a loopback"),
+            (table(&[("jwks", "\"http://127.0.0.1.example/k\"")]), 1, "http:// to a loopback"),
+            (table(&[("jwks", "\"https://a:b@login.example/k\"")]), 1, "without a password"),
+            (table(&[("jwks", "\"ftp://127.0.0.1/k\"")]), 1, "ftp://127.0.0.1/k"),
+            (table(&[("groups", "\"\"")]), 1, "such as \"groups\""),
+            (table(&[("attributes", "{ \"De pt\" = \"d\" }")]), 1, "attribute \"De pt\""),
+            (table(&[("attributes", "{ dept = \"\" }")]), 1, "a claim's name has 1 to 1024"),
+            (table(&[("attributes", &format!("{{ {} }}", many(65)))]), 1, "64 attributes at most"),
+            (table(&[("bind", "\"cookie\"")]), 1, "bind \"cookie\": expected \"nonce\""),
+            (table(&[("max-age", "0")]), 1, "max-age 0: choose 1 to 86400"),
+            (table(&[("max-age", "86401")]), 1, "max-age 86401: choose"),
+            (table(&[("iss", "\"x\"\nlog = 1")]), 4, "unknown field `log`"),
+            ("[[issuer]]\nname = \"x\"".to_owned(), 1, "missing field"),
+            (
+                (0..17)
+                    .map(|i| table(&[("name", &format!("\"{i}\"")), ("iss", &format!("\"{i}\""))]))
+                    .collect(),
+                161,
+                "16 issuers at most",
+            ),
+        ];
+        for (text, line, says) in rows {
+            let error = Config::from_toml(&text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("line {line}, ")), "line {line}: {error}");
+            assert!(error.contains(says), "{says}: {error}");
         }
     }
 

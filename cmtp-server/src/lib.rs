@@ -22,6 +22,7 @@ mod gate;
 mod handshake;
 mod http;
 mod incoming;
+mod issuers;
 mod journal;
 mod limits;
 mod listener;
@@ -50,11 +51,15 @@ mod writes;
 pub use cmtp_codec::journal::Degree;
 
 pub use crate::config::{
-    AuditSettings, Bus, Config, ConfigError, Destination, LogSettings, RouteConfig,
-    SessionSettings, WitnessSettings,
+    AuditSettings, Binding, Bus, Config, ConfigError, Destination, IssuerAlgorithm, IssuerSettings,
+    IssuerSettingsError, KeySource, LogSettings, RouteConfig, SessionSettings, WitnessSettings,
 };
 pub use crate::erasure::{EraseError, Erased, erase_closed};
 pub use crate::http::Http;
+pub use crate::issuers::{
+    IssuerCheck, IssuerError, IssuerOpenError, IssuerRefusal, Issuers, KeySetError, KeyTrouble,
+    ListedJwk,
+};
 pub use crate::journal::{
     JournalCheck, JournalEntry, JournalFault, JournalFaultKind, JournalOpenError, JournalReport,
     check_journal,

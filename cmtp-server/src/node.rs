@@ -15,6 +15,7 @@ use crate::addresses::Addresses;
 use crate::audit_stream::Audit;
 use crate::config::{Config, ConfigError, SessionSettings};
 use crate::erasure::Eraser;
+use crate::issuers::{IssuerOpenError, Issuers};
 use crate::journal::{
     Draft, Journal, JournalConfig, JournalError, JournalOpenError, JournalReport,
 };
@@ -74,6 +75,7 @@ pub(crate) struct Live {
     pub(crate) journal_mode: JournalMode,
     pub(crate) body_max: u64,
     pub(crate) session: SessionSettings,
+    issuers: Arc<Issuers>,
     config: Config,
 }
 
@@ -130,8 +132,9 @@ impl Node {
                 Some(AbortOnDropHandle::new(tokio::spawn(stream.run())))
             }
         };
+        let live = Live::new(config, &built_in, bus.as_ref(), &services, &Issuers::default())?;
         let node = Self {
-            live: RwLock::new(Arc::new(Live::new(config, &built_in, bus.as_ref(), &services)?)),
+            live: RwLock::new(Arc::new(live)),
             built_in,
             sessions,
             log,
@@ -164,7 +167,7 @@ impl Node {
         Ok(node)
     }
 
-    /// Takes over another configuration: names, routes, limits and journal modes, for requests that come from now on.
+    /// Takes over another configuration: names, routes, limits, journal modes and outside issuers, for requests that come from now on.
     ///
     /// Connections live on. What needs a new start (the address, the data directory, the bus) stays as it is; the keys of
     /// those that differ are given back.
@@ -172,8 +175,8 @@ impl Node {
     /// # Errors
     /// [`NodeError`] names the culprit; everything stays as it was.
     pub async fn reload(&self, config: &Config) -> Result<Vec<&'static str>, NodeError> {
-        let before = self.live().config.clone();
-        let live = Live::new(config, &self.built_in, self.bus.as_ref(), &self.services)?;
+        let (before, issuers) = (self.live().config.clone(), self.issuers());
+        let live = Live::new(config, &self.built_in, self.bus.as_ref(), &self.services, &issuers)?;
         self.note_config(config).await?;
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
         let fixed = [
@@ -193,6 +196,11 @@ impl Node {
     /// What is in force now.
     pub(crate) fn live(&self) -> Arc<Live> {
         Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The outside issuers that are trusted now.
+    pub fn issuers(&self) -> Arc<Issuers> {
+        Arc::clone(&self.live().issuers)
     }
 
     /// Seconds to wait with a write whose id may be one that was executed in what was lost.
@@ -344,9 +352,11 @@ impl Live {
         built_in: &BuiltIn,
         bus: Option<&Bus>,
         services: &Services,
+        issuers: &Issuers,
     ) -> Result<Self, NodeError> {
         config.check()?;
         Ok(Self {
+            issuers: Arc::new(issuers.reopen(config)?),
             names: Names::new(config.names.clone()),
             routes: Routes::open(config, built_in, bus, services)?,
             journal_mode: config.journal.mode,
@@ -424,6 +434,9 @@ pub enum NodeError {
     /// What the file says can't be in force.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// An issuer's keys.
+    #[error(transparent)]
+    Issuer(#[from] IssuerOpenError),
     /// A route to a service that there is not.
     #[error(
         "a route leads to local:{name}, and there is no such service in this node: there are {known}"

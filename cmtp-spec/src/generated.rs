@@ -351,6 +351,12 @@ pub mod limits {
     pub const REVOCATION_MAX: u64 = 1_024;
     /// Patterns of a token, reads and writes together, in patterns.
     pub const SCOPE_PATTERNS_MAX: u64 = 64;
+    /// Groups of a subject, in groups.
+    pub const GROUPS_MAX: u64 = 64;
+    /// Attributes of a subject, in attributes.
+    pub const ATTRIBUTES_MAX: u64 = 64;
+    /// A group's name; an attribute's name; its value, in bytes.
+    pub const ATTRIBUTE_MAX: u64 = 256;
     /// An FQMN without its arguments, in bytes.
     pub const TARGET_MAX: u64 = 1_024;
     /// Segments of an FQMN, opcodes included, in segments.
@@ -493,6 +499,22 @@ pub mod limits {
     pub const SESSION_ADDRESSES_MAX: u64 = 65_536;
     /// From the durable entry to the end of the last stream, in milliseconds.
     pub const REVOCATION_TIME_MAX: u64 = 1_000;
+    /// An outside issuer's token: a hundred group names of a hundred bytes, and what signs them, in bytes.
+    pub const OUTSIDE_TOKEN_MAX: u64 = 16_384;
+    /// By which an outside issuer's clock and a node's may differ, in seconds.
+    pub const OUTSIDE_LEEWAY: u64 = 60;
+    /// Default for the age of an outside token, from `iat`: as long as most issuers let one live, in seconds.
+    pub const OUTSIDE_AGE: u64 = 3_600;
+    /// A key set of an outside issuer: `jwks-keys-max` keys with their certificates, 4 KiB each, in bytes.
+    pub const JWKS_MAX: u64 = 262_144;
+    /// Keys of such a set, in keys.
+    pub const JWKS_KEYS_MAX: u64 = 64;
+    /// Between two looks at a key set that has a URL, in seconds.
+    pub const JWKS_INTERVAL: u64 = 3_600;
+    /// At least between two of them, where a token names an unknown key, or one failed, in seconds.
+    pub const JWKS_INTERVAL_MIN: u64 = 60;
+    /// For one of them, from the connection to the last byte, in seconds.
+    pub const JWKS_TIMEOUT: u64 = 10;
 }
 
 /// Constants of the bindings: `spec/09-quic.md`, `spec/11-nats.md`, `spec/12-stored.md`.
@@ -601,6 +623,8 @@ pub mod tags {
     pub const RECOVERY_KEY: [u8; 8] = *b"cmtp0/rk";
     /// Pre-image of a message of the session handshake.
     pub const TRANSCRIPT: [u8; 8] = *b"cmtp0/th";
+    /// Pre-image of a persona's key, as an outside token's `nonce` has it.
+    pub const OUTSIDE_NONCE: [u8; 8] = *b"cmtp0/on";
 }
 
 /// Uses of signatures: `spec/05-signatures.md`.

@@ -14,6 +14,7 @@ import json
 import sys
 
 import ed25519
+import tokens
 from bus import *
 from identity import *
 
@@ -425,6 +426,10 @@ def run_bus_ask(group, case):
 def run_bus_keys(group, case):
     keys, request_key, answer_key = read_keys(Envelope.decode(case["input"], 0), Envelope.decode(bytes.fromhex(group["ask"]), 0), bytes.fromhex(group["secret"]), case["at"])
     return {"list": list_json(keys), "requestKey": request_key.hex(), "answerKey": answer_key.hex()}
+
+
+def run_token(group, case):
+    return tokens.read_token(case["token"], bytes.fromhex(group["root"]), [bytes.fromhex(key) for key in group["keys"]], case["now"])
 
 
 NAMED_KINDS = {"FRM-3": "unknown-critical", "FRM-13": "unknown-critical", "FRM-5": "unexpected", "QUI-19": "unexpected"}
@@ -2626,6 +2631,14 @@ def make_envelope() -> File:
 _SCHEMES = ("none", "mac", "signature")
 
 
+def make_token() -> File:
+    f = File("token", **tokens.NOTES)
+    f.group("token", **tokens.GROUP)
+    for comment, flags, expect, token, now in tokens.cases():
+        f.case(comment, flags, expect, token=token, now=now)
+    return f
+
+
 def replace_without(seal: Seal, name: str) -> Seal:
     return decode_seal(seal.name, seal.key, seal.hash, {type: item for type, item in seal.items.items() if type != ITEM[name]}, 0)
 
@@ -2634,7 +2647,7 @@ def replace_without(seal: Seal, name: str) -> Seal:
 
 FILES = [make_varint, make_frame, make_field, make_leaf, make_body, make_layer, make_signature, make_chain, make_seal, make_key_list, make_receipt, make_did,
          make_stored, make_fqmn, make_subject, make_pattern, make_process, make_message, make_envelope, make_checkpoint, make_log_proof,
-         make_consistency, make_policy, lambda: make_identity(File)]
+         make_consistency, make_policy, make_token, lambda: make_identity(File)]
 
 
 def cases(data: dict) -> dict[int, tuple]:

@@ -450,6 +450,11 @@ fn a_node_that_can_not_start() {
     let lonely = config("lonely", &format!("{route}to = \"nats:a\"\n"));
     let unknown = config("unknown", &format!("{route}to = \"local:nosuch\"\n"));
     let streaming = config("streaming", "[audit]\nstream = true\n");
+    let issuer = "[[issuer]]\nname = \"corp\"\niss = \"x\"\naudience = \"x\"\nalgorithms = [\"ES256\"]\njwks = ";
+    let keyless = config("keyless", &format!("{issuer}{:?}\n", path("no-keys")));
+    let page = config("page", &format!("{issuer}{:?}\n", config("html", "<html>")));
+    let nobody = config("nobody", &format!("{issuer}\"http://127.0.0.1:1/keys\"\n"));
+    let empty = config("empty", &format!("{issuer}{:?}\n", config("none", "{\"keys\":[]}")));
     let missing = path("missing");
     let misspelt_at = format!("{misspelt}: line 2, lisden = ");
     let used = node.data().to_str().unwrap();
@@ -499,6 +504,54 @@ fn a_node_that_can_not_start() {
             vec!["check-config", &unknown],
             1,
             vec![&unknown, "local:nosuch", "echo, time"],
+        ),
+        (
+            "no keys of an issuer",
+            with("--config", &keyless),
+            1,
+            vec!["issuer \"corp\"", "no-keys", "No such file"],
+        ),
+        (
+            "no keys of an issuer, checked",
+            vec!["check-config", &keyless],
+            1,
+            vec![&keyless, "issuer \"corp\"", "no-keys", "No such file"],
+        ),
+        (
+            "a page in place of keys",
+            vec!["issuer", "check", "corp", "--config", &page],
+            1,
+            vec!["issuer \"corp\"", "expected a JWK Set"],
+        ),
+        (
+            "nobody has the keys",
+            vec!["issuer", "check", "corp", "--config", &nobody],
+            1,
+            vec!["issuer \"corp\"", "http://127.0.0.1:1/keys", "refused"],
+        ),
+        (
+            "keys that are none",
+            vec!["issuer", "check", "corp", "--config", &empty],
+            1,
+            vec!["issuer \"corp\"", "no key that can be used"],
+        ),
+        (
+            "no such issuer",
+            vec!["issuer", "check", "crop", "--config", &page],
+            1,
+            vec![&page, "no issuer \"crop\"", "it has corp"],
+        ),
+        (
+            "no issuer at all",
+            vec!["issuer", "check", "corp", "--config", &file],
+            1,
+            vec![&file, "no issuer \"corp\"", "no [[issuer]]"],
+        ),
+        (
+            "no such token",
+            vec!["issuer", "check", "corp", "--config", &empty, "--token", &missing],
+            1,
+            vec!["--token", &missing, "No such file"],
         ),
         ("no such bus", with("--bus", "kafka"), 1, vec!["--bus", "kafka", "nats=nats://"]),
         (

@@ -1,14 +1,16 @@
-//! What a grant says of its persona.
+//! What a grant says of a persona: `cmtp-spec/spec/23-policies.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-/// The groups and attributes of a persona, which its grant keeps and policies see.
+/// What a grant says of a persona, beside who it is.
+///
+/// Bounded by who makes one: `groups-max`, `attributes-max` and `attribute-max` in chapter 15.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
-    /// The groups that it is in.
+    /// Names of the groups that it is in.
     pub groups: BTreeSet<String>,
-    /// Its attributes, by name.
+    /// Its attributes.
     pub attributes: BTreeMap<String, String>,
 }

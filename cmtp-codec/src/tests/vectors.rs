@@ -89,6 +89,8 @@ fn every_file_is_run() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
         .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
+    // Tokens are the node's: its own tests run them.
+    found.retain(|name| name != "token");
     found.sort();
     let mut run = FILES.to_vec();
     run.sort_unstable();

@@ -8,7 +8,7 @@ use cmtp_codec::log::VerifierKeyError;
 use cmtp_codec::session::ScopeError;
 use cmtp_codec::{DidError, FqmnError, PatternError, SubjectError};
 
-use super::{SEGMENT_BYTES, SEGMENT_BYTES_MIN, THREADS_MAX};
+use super::{IssuerSettingsError, SEGMENT_BYTES, SEGMENT_BYTES_MIN, THREADS_MAX};
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -191,6 +191,14 @@ pub enum ConfigError {
     Witnesses {
         /// How many there may be.
         max: usize,
+    },
+    /// An outside issuer.
+    #[error("issuer {name:?}: {error}")]
+    Issuer {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        error: IssuerSettingsError,
     },
     /// A route's actor.
     #[error(

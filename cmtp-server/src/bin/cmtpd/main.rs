@@ -7,6 +7,7 @@ mod data;
 mod demo;
 mod erase;
 mod grant;
+mod issuer;
 mod journal;
 mod manual;
 mod serve;
@@ -63,6 +64,7 @@ enum Command {
         log: Option<u32>,
     },
     CheckConfig(check_config::CheckConfig),
+    Issuer(issuer::Issuer),
     Journal(journal::Journal),
     Erase(erase::Erase),
     Witness(witness::Witness),
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
         Command::Erase(erase) => erase.run(),
         Command::Witness(witness) => witness.run(),
         Command::CheckConfig(check) => check.run(),
+        Command::Issuer(issuer) => issuer.run(),
         Command::Demo(demo) => demo.run(),
         Command::Bench(bench) => bench.run(),
         Command::Did { data, log } => did(&data, log),

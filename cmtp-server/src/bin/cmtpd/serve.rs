@@ -369,6 +369,17 @@ The configuration file (TOML) may hold any of these; flags win over it:
   key = \"cmtp-witness/z6Mk…\"           # the line of: cmtpd witness --vkey
   url = \"http://127.0.0.1:7380\"
 
+  [[issuer]]                             # OpenID Connect: whose word is taken for groups and attributes
+  name = \"corp\"                          # groups become corp/GROUP; see: cmtpd issuer check --help
+  iss = \"https://login.example\"
+  audience = \"cmtp-node-1\"              # what the issuer calls this node
+  algorithms = [\"RS256\", \"ES256\", \"EdDSA\"]
+  jwks = \"/etc/cmtpd/corp.jwks.json\"    # or an https:// URL
+  groups = \"groups\"                     # the claim that lists them, or a path: realm_access.roles
+  attributes = { department = \"dept\" }  # attribute = claim
+  bind = \"nonce\"                        # a token is for one persona; \"none\": whoever has it may show it
+  max-age = 3600                         # seconds since it was made
+
   [names]
   \"helloworld.mcom\" = \"0xS:0x001:hello_world\"
 
