@@ -30,6 +30,7 @@ pub mod log;
 pub mod merkle;
 mod message;
 mod pattern;
+mod policies;
 mod process;
 mod receipt;
 mod redact;
@@ -61,6 +62,7 @@ pub use crate::message::{
     Deviation, Fault, Grade, Invalid, Message, Place, ProcessVerdict, Replay, Standing, Verdict,
 };
 pub use crate::pattern::{NotCovered, Pattern, PatternError, Scope, TooManyPatterns};
+pub use crate::policies::{PolicyFiles, PolicyFilesError, PolicyName};
 pub use crate::process::{
     BecameWrite, EffectFields, Expected, ProcessError, StepTaken, check_process, check_resolved,
     message_status,

@@ -14,6 +14,7 @@ mod layers;
 mod log;
 mod messages;
 mod names;
+mod policies;
 mod proofs;
 mod properties;
 mod samples;
@@ -75,6 +76,7 @@ files! {
     log_proof: "log-proof";
     consistency: "consistency";
     policy: "policy";
+    policies: "policies";
 }
 
 #[test]
@@ -331,6 +333,9 @@ fn check_of(group: &str) -> fn(&Case) -> Outcome {
         "log-proof" => log::log_proof,
         "consistency" => log::consistency,
         "policy" => log::policy,
+        "policy-name" => policies::name,
+        "policy-set" => policies::set,
+        "policy-listing" => policies::listing,
         "fqmn" => names::fqmn,
         "target" => names::target,
         "args" => names::args,
