@@ -57,6 +57,7 @@ mod load_report;
 mod outgoing;
 mod pause;
 mod pending;
+pub mod policy;
 mod render;
 mod request;
 mod salvage;
