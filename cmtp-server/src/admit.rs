@@ -1,8 +1,9 @@
 //! Admission: who may call what. `cmtp-spec/spec/10-admission.md`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use cmtp_client::policy::{Decider, GrantedBy, Subject};
 use cmtp_codec::{Auth, Digest, Field, Fqmn, Layer, Pattern, PublicKey, Salt};
 use cmtp_spec::{
     CloseCode, ConnectionKind, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step, binding,
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use crate::limits::Limits;
 use crate::node::Node;
 use crate::outgoing::{Ended, Outbox};
+use crate::policies::{Asker, denied};
 use crate::refusal::Refusal;
 use crate::refusals::Reason;
 use crate::room::{Memory, Share};
@@ -208,6 +210,9 @@ pub(crate) struct Admission {
     /// Whether a token was accepted; until then nothing is logged and no R0 is made.
     pub(crate) token_accepted: bool,
     token_digest: Digest,
+    policies: Arc<Decider>,
+    /// The pattern and the policies that decided, where they did.
+    decided: Option<String>,
 }
 
 /// A request that may go on.
@@ -215,7 +220,8 @@ pub(crate) struct Admitted {
     pub(crate) caller: PublicKey,
     pub(crate) target: Fqmn,
     pub(crate) token: Arc<Token>,
-    pattern: String,
+    /// Who asks, for what resolution gives.
+    pub(crate) asker: Asker,
 }
 
 impl Admission {
@@ -227,6 +233,8 @@ impl Admission {
         origin: &Layer,
         now: u64,
     ) -> Self {
+        // A request keeps the policies that were in force when it came.
+        let policies = node.policies.in_force();
         let token_digest = match auth {
             None => Digest::ZERO,
             Some(Auth::Known(digest)) => *digest,
@@ -241,14 +249,17 @@ impl Admission {
             }
         });
         match token {
-            Err(refusal) => Self { outcome: Err(refusal), token_accepted: false, token_digest },
+            Err(refusal) => Self {
+                outcome: Err(refusal),
+                token_accepted: false,
+                token_digest,
+                policies,
+                decided: None,
+            },
             Ok(token) => {
                 proved.widen(&node.limits);
-                Self {
-                    outcome: admit(node, token, origin, now),
-                    token_accepted: true,
-                    token_digest,
-                }
+                let (outcome, decided) = admit(node, token, &policies, origin, now);
+                Self { outcome, token_accepted: true, token_digest, policies, decided }
             }
         }
     }
@@ -278,27 +289,73 @@ impl Admission {
     /// Refuses for a reason that showed later, such as a body above the limit.
     pub(crate) fn refuse(&mut self, refusal: Refusal) {
         self.outcome = Err(refusal);
+        // [POL-8] An admit layer that refuses for another reason than policies does not carry them.
+        self.decided = None;
     }
 
     /// The admit layer.
     pub(crate) fn layer(&self, node: &Node, proved: &Proved, time: u64, salt: Salt) -> Layer {
         // [ADM-8] An admit layer MUST carry these; one that passes carries `policies`.
+        // [POL-8] `policy-digest` MUST be that of the set that was in force when the request came.
+        let policy = self.policies.policies().digest();
         let layer = Layer::new(Step::ADMIT, node.key.layer_key().public(), time, salt)
             .with_public(Field::octet(FieldIndex::CONNECTION_KIND, ConnectionKind::DIRECT.0))
             .with_public(Field::digest(FieldIndex::EXPORTER_DIGEST, Digest::of(&proved.exporter)))
             .with_public(Field::digest(FieldIndex::TOKEN_DIGEST, self.token_digest))
-            .with_public(Field::digest(FieldIndex::POLICY_DIGEST, node.policy));
+            .with_public(Field::digest(FieldIndex::POLICY_DIGEST, policy));
+        let layer = match &self.decided {
+            Some(decided) => layer.with_public(Field::bytes(FieldIndex::POLICIES, decided.clone())),
+            None => layer,
+        };
         match &self.outcome {
-            Ok(admitted) => {
-                layer.with_public(Field::bytes(FieldIndex::POLICIES, admitted.pattern.clone()))
-            }
+            Ok(_) => layer,
             Err(refusal) => refusal.mark(layer),
         }
     }
 }
 
-/// The checks of chapter 10 that follow the token's, in their order: `[ADM-9]`.
-fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Admitted, Refusal> {
+/// The checks of chapter 10 that follow the token's, in their order, and what decided: `[ADM-9]`.
+fn admit(
+    node: &Node,
+    token: Arc<Token>,
+    policies: &Arc<Decider>,
+    origin: &Layer,
+    now: u64,
+) -> (Result<Admitted, Refusal>, Option<String>) {
+    let (target, pattern) = match covered(node, &token, origin, now) {
+        Ok(covered) => covered,
+        Err(refusal) => return (Err(refusal), None),
+    };
+    let (granted, subject) = subject(node, &token);
+    let policies = Arc::clone(policies);
+    let asker = Asker { principal: token.holder, granted, subject, policies };
+    // [POL-1] A node MUST judge each target that the scope covers by the policies in force.
+    let decision = asker.decide(&target);
+    // [POL-8] `policies` is the covering pattern, followed by the ids of the policies that decided.
+    let decided = decision.named().iter().fold(pattern, |decided, id| decided + " " + id);
+    if !decision.is_allowed {
+        return (Err(denied(&target, &decision)), Some(decided));
+    }
+    match check_parts(&target, origin) {
+        Err(refusal) => (Err(refusal), None),
+        Ok(()) => (Ok(Admitted { caller: token.holder, target, token, asker }), Some(decided)),
+    }
+}
+
+/// How a token was granted, and what is known of its holder.
+///
+/// All tokens are the operator's so far, who says nothing of their holders.
+fn subject(_node: &Node, _token: &Token) -> (GrantedBy, Arc<Subject>) {
+    (GrantedBy::Operator, Arc::clone(&NOBODY))
+}
+
+/// The target, and the pattern of the scope that covers it.
+fn covered(
+    node: &Node,
+    token: &Token,
+    origin: &Layer,
+    now: u64,
+) -> Result<(Fqmn, String), Refusal> {
     if origin.key(FieldIndex::AUDIENCE) != Some(node.did()) {
         let detail = format!("this node is {}", node.did());
         return Err(Refusal::new(Status::WRONG_AUDIENCE, detail));
@@ -311,7 +368,12 @@ fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Adm
         return Err(Refusal::new(Status::BAD_REQUEST, detail));
     }
     // [ADM-7] A target that no pattern covers MUST be refused with status 403.
-    let pattern = covering(&token, &target).ok_or_else(|| not_covered(&target))?;
+    let pattern = covering(token, &target).ok_or_else(|| not_covered(&target))?;
+    Ok((target, pattern))
+}
+
+/// Whether the node has what the request needs.
+fn check_parts(target: &Fqmn, origin: &Layer) -> Result<(), Refusal> {
     let wanted = origin.octet(FieldIndex::JOURNAL).unwrap_or(JournalMode::NONE.0);
     if wanted > JournalMode::WAL.0 {
         let detail = format!("this node has no journal mode {wanted}");
@@ -320,7 +382,7 @@ fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Adm
     if matches!(target.opcode(), Opcode::P | Opcode::PW) {
         return Err(Refusal::new(Status::NOT_IMPLEMENTED, "this node does not forward requests"));
     }
-    Ok(Admitted { caller: token.holder, target, token, pattern })
+    Ok(())
 }
 
 fn covering(token: &Token, target: &Fqmn) -> Option<String> {
@@ -376,6 +438,8 @@ pub(crate) fn window(bytes: u64) -> VarInt {
 
 const NO_SESSION: &str = "no session: create an identity (cmtp id new), then get a token for it \
                           from this node's operator (cmtpd grant --to DID --scope 0xS:**)";
+/// Of whom nothing is known.
+static NOBODY: LazyLock<Arc<Subject>> = LazyLock::new(Arc::default);
 /// Seconds after which a full node is asked again: most services answer within one.
 const RETRY_AFTER: u64 = 1;
 const MICROSECONDS: u64 = 1_000_000;

@@ -27,6 +27,7 @@ use crate::config::route::RouteEntry;
 pub(crate) use crate::config::route::is_passable;
 pub use crate::config::route::{Destination, RouteConfig};
 use crate::limits::Limits;
+use crate::policies;
 
 /// What a node is told.
 ///
@@ -68,6 +69,8 @@ pub struct Config {
     /// Whether a log that the journal does not continue is followed by a new one. Never said by a file: the operator asks
     /// for it once, by a flag, when a backup was restored.
     pub follow_log: bool,
+    /// The folder of policies, where it is not the folder `policies` in the data directory.
+    pub policy: Option<PathBuf>,
     /// What peers may use.
     pub limits: Limits,
     /// What names stand for.
@@ -91,6 +94,7 @@ impl Config {
             log: LogSettings::default(),
             audit: AuditSettings::default(),
             follow_log: false,
+            policy: None,
             limits: Limits::default(),
             names: BTreeMap::new(),
             routes: Vec::new(),
@@ -134,6 +138,7 @@ impl Config {
             let span = audit.span();
             config.audit = audit.into_inner().settings().map_err(at(span))?;
         }
+        config.policy = file.policy.folder;
         config.limits = file.limits;
         if let Some(bus) = file.bus {
             config.bus = bus.get_ref().parse().map_err(at(bus.span()))?;
@@ -170,6 +175,11 @@ impl Config {
         }
     }
 
+    /// The folder of policies.
+    pub fn policy_folder(&self) -> PathBuf {
+        self.policy.clone().unwrap_or_else(|| self.data.join(policies::FOLDER))
+    }
+
     /// The configuration as a file would say it, defaults included.
     pub fn to_toml(&self) -> String {
         let names =
@@ -190,6 +200,7 @@ impl Config {
             })),
             log: Some(spanned(LogTable::from(&self.log))),
             audit: Some(spanned(AuditTable::of(&self.audit))),
+            policy: PolicyTable { folder: Some(self.policy_folder()) },
             limits: self.limits.clone(),
             names: names.collect(),
             route: self.routes.iter().map(RouteConfig::to_entry).map(spanned).collect(),
@@ -283,6 +294,8 @@ struct File {
     log: Option<Spanned<LogTable>>,
     audit: Option<Spanned<AuditTable>>,
     #[serde(default)]
+    policy: PolicyTable,
+    #[serde(default)]
     limits: Limits,
     #[serde(default)]
     names: BTreeMap<String, Spanned<String>>,
@@ -320,6 +333,12 @@ impl HttpTable {
             listen => Ok(listen),
         }
     }
+}
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PolicyTable {
+    folder: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -400,6 +419,7 @@ mod tests {
             ("[journal]\nsegment-bytes = 5", 1, "segment-bytes 5", "at least 65536"),
             ("\n[log]\nmerge-delay = 1", 2, "log.merge-delay 1", "at least 2"),
             ("[log]\ninterval-ms = 0", 1, "log.interval-ms", "not 0"),
+            ("[policy]\nfolders = \"x\"", 2, "folders", "`folder`"),
             ("\n[audit]\nstrem = true", 3, "strem", "`stream`"),
             ("[audit]\nstream-max-bytes = 1", 1, "audit.stream-max-bytes 1", "1048576 at least"),
             ("[audit]\nstream-max-days = 0", 1, "audit.stream-max-days 0", "1 at least"),

@@ -31,6 +31,7 @@ mod node;
 mod node_key;
 mod outgoing;
 mod pace;
+mod policies;
 mod rebuild;
 mod refusal;
 mod refusals;

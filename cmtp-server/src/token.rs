@@ -43,7 +43,7 @@ impl Grant {
             iat: now,
             nbf: now,
             exp: now + lifetime,
-            jti: BASE64URL_NOPAD.encode(&id),
+            jti: format!("{}{}", binding::OPERATOR_TOKEN, BASE64URL_NOPAD.encode(&id)),
             scope: ScopeClaim { read: spell(self.scope.read()), write: spell(self.scope.write()) },
             cnf: Confirmation { jwk: Jwk::of(&self.to) },
         };

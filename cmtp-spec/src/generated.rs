@@ -525,6 +525,8 @@ pub mod binding {
     pub const BUS_KEYS_SUFFIX: &str = ".keys";
     /// Last bytes of the subject where a node cancels requests.
     pub const BUS_CANCEL_SUFFIX: &str = ".cancel";
+    /// What the `jti` of a token begins with that the operator granted by hand.
+    pub const OPERATOR_TOKEN: &str = "op.";
     /// What every caller may ask of the transparency log, whatever its scope.
     pub const LOG_PATTERN: &str = "0xI:log:*";
     /// `info` of HPKE where a node seals keys (RFC 9180).

@@ -18,7 +18,13 @@ pub enum PolicyError {
         /// What is wrong.
         source: Box<PolicyError>,
     },
-    /// A file or folder can't be read.
+    /// The folder can't be read.
+    #[error("can't read the folder: {source}; make it, or name another")]
+    Folder {
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file can't be read.
     #[error("{name}: {source}")]
     Io {
         /// What can't be read.

@@ -23,7 +23,7 @@ pub fn is_policy_file(name: &str) -> bool {
 }
 
 fn read(folder: &Path) -> Result<PolicyFiles, PolicyError> {
-    let in_folder = |source| PolicyError::Io { name: "the folder".to_owned(), source };
+    let in_folder = |source| PolicyError::Folder { source };
     let mut files = PolicyFiles::default();
     for entry in fs::read_dir(folder).map_err(in_folder)? {
         let path = entry.map_err(in_folder)?.path();
