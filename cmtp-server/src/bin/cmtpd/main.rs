@@ -9,6 +9,7 @@ mod erase;
 mod grant;
 mod journal;
 mod manual;
+mod policy;
 mod serve;
 mod witness;
 
@@ -63,6 +64,7 @@ enum Command {
         log: Option<u32>,
     },
     CheckConfig(check_config::CheckConfig),
+    Policy(policy::Policy),
     Journal(journal::Journal),
     Erase(erase::Erase),
     Witness(witness::Witness),
@@ -91,6 +93,8 @@ fn main() -> ExitCode {
         Command::Erase(erase) => erase.run(),
         Command::Witness(witness) => witness.run(),
         Command::CheckConfig(check) => check.run(),
+        // Its answer may be no.
+        Command::Policy(policy) => return policy.run().unwrap_or_else(|error| failed(&error)),
         Command::Demo(demo) => demo.run(),
         Command::Bench(bench) => bench.run(),
         Command::Did { data, log } => did(&data, log),
@@ -99,11 +103,13 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cmtpd: {}", said(&error));
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("cmtpd: {}", said(error));
+    ExitCode::FAILURE
 }
 
 fn did(data: &data::Data, log: Option<u32>) -> anyhow::Result<()> {
