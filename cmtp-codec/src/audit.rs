@@ -159,6 +159,17 @@ impl Auditor {
         self.findings.push(finding);
     }
 
+    /// Who judges by policies, which the codec does not know, judged so many decisions again, and so many not.
+    pub const fn decided(&mut self, judged: u64, not_judged: u64) {
+        self.summary.decisions += judged;
+        self.summary.decisions_not_checked += not_judged;
+    }
+
+    /// Whether something is found at the entry `index` that was not asked for yet: what follows from it is not told again.
+    pub fn blames(&self, index: u64) -> bool {
+        self.findings.iter().any(|finding| finding.index == Some(index))
+    }
+
     /// The journal's files can't be read beyond the entry `index`; nothing more of them is to come.
     pub fn broken(&mut self, index: u64, what: What) {
         self.is_broken = true;

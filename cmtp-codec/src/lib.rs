@@ -31,6 +31,7 @@ pub mod merkle;
 mod message;
 mod pattern;
 mod persona;
+mod policies;
 mod process;
 mod receipt;
 mod redact;
@@ -65,6 +66,7 @@ pub use crate::message::{
 };
 pub use crate::pattern::{NotCovered, Pattern, PatternError, Scope, TooManyPatterns};
 pub use crate::persona::{RecoveryCommitment, Root, WordsError};
+pub use crate::policies::{PolicyFiles, PolicyFilesError, PolicyName};
 pub use crate::process::{
     BecameWrite, EffectFields, Expected, ProcessError, StepTaken, check_process, check_resolved,
     message_status,

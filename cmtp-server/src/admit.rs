@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use cmtp_client::policy::{Decider, GrantedBy, Subject};
 use cmtp_codec::{Auth, Digest, Field, Fqmn, Layer, Pattern, PublicKey, Salt};
 use cmtp_spec::{
     CloseCode, ConnectionKind, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step, binding,
@@ -15,11 +16,12 @@ use tokio::sync::watch;
 use crate::limits::Limits;
 use crate::node::{self, Node};
 use crate::outgoing::{Ended, Outbox};
+use crate::policies::{Asker, denied};
 use crate::refusal::Refusal;
 use crate::refusals::Reason;
 use crate::room::{Memory, Share};
 use crate::sessions::Sessions;
-use crate::token::Token;
+use crate::token::{Token, TokenKind};
 use crate::writes;
 
 /// What one connection has proved.
@@ -233,6 +235,9 @@ pub(crate) struct Admission {
     /// Whether a token was accepted; until then nothing is logged and no R0 is made.
     pub(crate) token_accepted: bool,
     token_digest: Digest,
+    policies: Arc<Decider>,
+    /// The pattern and the policies that decided, where they did.
+    decided: Option<String>,
 }
 
 /// A request that may go on.
@@ -240,7 +245,8 @@ pub(crate) struct Admitted {
     pub(crate) caller: PublicKey,
     pub(crate) target: Fqmn,
     pub(crate) token: Arc<Token>,
-    pattern: String,
+    /// Who asks, for what resolution gives.
+    pub(crate) asker: Asker,
 }
 
 impl Admission {
@@ -252,6 +258,8 @@ impl Admission {
         origin: &Layer,
         now: u64,
     ) -> Self {
+        // A request keeps the policies that were in force when it came.
+        let policies = node.policies.in_force();
         let token_digest = match auth {
             None => Digest::ZERO,
             Some(Auth::Known(digest)) => *digest,
@@ -266,14 +274,17 @@ impl Admission {
             }
         });
         match token {
-            Err(refusal) => Self { outcome: Err(refusal), token_accepted: false, token_digest },
+            Err(refusal) => Self {
+                outcome: Err(refusal),
+                token_accepted: false,
+                token_digest,
+                policies,
+                decided: None,
+            },
             Ok(token) => {
                 proved.widen(&node.limits);
-                Self {
-                    outcome: admit(node, token, origin, now),
-                    token_accepted: true,
-                    token_digest,
-                }
+                let (outcome, decided) = admit(node, token, &policies, origin, now);
+                Self { outcome, token_accepted: true, token_digest, policies, decided }
             }
         }
     }
@@ -310,38 +321,92 @@ impl Admission {
     /// Refuses for a reason that showed later, such as a body above the limit.
     pub(crate) fn refuse(&mut self, refusal: Refusal) {
         self.outcome = Err(refusal);
+        // [POL-8] An admit layer that refuses for another reason than policies does not carry them.
+        self.decided = None;
     }
 
     /// The admit layer.
     pub(crate) fn layer(&self, node: &Node, proved: &Proved, time: u64, salt: Salt) -> Layer {
-        let outcome = self.outcome.as_ref().map(|admitted| admitted.pattern.as_str());
-        admit_layer(node, proved, self.token_digest, outcome, time, salt)
+        let policy = self.policies.policies().digest();
+        let decided = self.decided.as_deref();
+        let refusal = self.outcome.as_ref().err();
+        admit_layer(node, proved, (self.token_digest, policy), (decided, refusal), time, salt)
     }
 }
 
-/// The layer of the admit step: what decided, or the refusal.
+/// The layer of the admit step: what was shown, what decided, and the refusal where it is one.
 pub(crate) fn admit_layer(
     node: &Node,
     proved: &Proved,
-    token: Digest,
-    outcome: Result<&str, &Refusal>,
+    (token, policy): (Digest, Digest),
+    (decided, refusal): (Option<&str>, Option<&Refusal>),
     time: u64,
     salt: Salt,
 ) -> Layer {
     // [ADM-8] An admit layer MUST carry these; one that passes carries `policies`.
+    // [POL-8] `policy-digest` MUST be that of the set that was in force when the request came.
     let layer = Layer::new(Step::ADMIT, node.key.layer_key().public(), time, salt)
         .with_public(Field::octet(FieldIndex::CONNECTION_KIND, ConnectionKind::DIRECT.0))
         .with_public(Field::digest(FieldIndex::EXPORTER_DIGEST, Digest::of(&proved.exporter)))
         .with_public(Field::digest(FieldIndex::TOKEN_DIGEST, token))
-        .with_public(Field::digest(FieldIndex::POLICY_DIGEST, node.policy));
-    match outcome {
-        Ok(policies) => layer.with_public(Field::bytes(FieldIndex::POLICIES, policies.to_owned())),
-        Err(refusal) => refusal.mark(layer),
+        .with_public(Field::digest(FieldIndex::POLICY_DIGEST, policy));
+    let layer = match decided {
+        Some(decided) => layer.with_public(Field::bytes(FieldIndex::POLICIES, decided.to_owned())),
+        None => layer,
+    };
+    match refusal {
+        Some(refusal) => refusal.mark(layer),
+        None => layer,
     }
 }
 
-/// The checks of chapter 10 that follow the token's, in their order: `[ADM-9]`.
-fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Admitted, Refusal> {
+/// The checks of chapter 10 that follow the token's, in their order, and what decided: `[ADM-9]`.
+fn admit(
+    node: &Node,
+    token: Arc<Token>,
+    policies: &Arc<Decider>,
+    origin: &Layer,
+    now: u64,
+) -> (Result<Admitted, Refusal>, Option<String>) {
+    let (target, pattern) = match covered(node, &token, origin, now) {
+        Ok(covered) => covered,
+        Err(refusal) => return (Err(refusal), None),
+    };
+    let (granted, subject) = subject(node, &token);
+    let policies = Arc::clone(policies);
+    let asker = Asker { principal: token.holder, granted, subject, policies };
+    // [POL-1] A node MUST judge each target that the scope covers by the policies in force.
+    let decision = asker.decide(&target);
+    // [POL-8] `policies` is the covering pattern, followed by the ids of the policies that decided.
+    let decided = decision.named().iter().fold(pattern, |decided, id| decided + " " + id);
+    if !decision.is_allowed {
+        return (Err(denied(&target, &decision)), Some(decided));
+    }
+    match check_parts(&target, origin) {
+        Err(refusal) => (Err(refusal), None),
+        Ok(()) => (Ok(Admitted { caller: token.holder, target, token, asker }), Some(decided)),
+    }
+}
+
+/// How a token was granted, and what is known of its holder.
+///
+/// [SES-13] Groups and attributes are those of the grant that the `jti` names; the operator says nothing of a token's holder.
+fn subject(node: &Node, token: &Token) -> (GrantedBy, Arc<Subject>) {
+    match (token.kind(), node.sessions.kept(token)) {
+        (TokenKind::Session(_), Some(kept)) => (GrantedBy::Session, Arc::clone(&kept.subject)),
+        // It ended since the token was looked at.
+        (TokenKind::Session(_), None) => (GrantedBy::Session, Arc::clone(&NOBODY)),
+        (TokenKind::Operator, _) => (GrantedBy::Operator, Arc::clone(&NOBODY)),
+    }
+}
+
+/// The target, and the pattern of the scope that covers it.
+fn covered(
+    node: &Node,
+    token: &Token,
+    origin: &Layer,
+    now: u64,
+) -> Result<(Fqmn, String), Refusal> {
     check_audience(node, origin)?;
     check_times(origin, now)?;
     let target = target(origin)?;
@@ -351,7 +416,12 @@ fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Adm
         return Err(Refusal::new(Status::BAD_REQUEST, detail));
     }
     // [ADM-7] A target that no pattern covers MUST be refused with status 403.
-    let pattern = covering(&token, &target).ok_or_else(|| not_covered(&target))?;
+    let pattern = covering(token, &target).ok_or_else(|| not_covered(&target))?;
+    Ok((target, pattern))
+}
+
+/// Whether the node has what the request needs.
+fn check_parts(target: &Fqmn, origin: &Layer) -> Result<(), Refusal> {
     let wanted = origin.octet(FieldIndex::JOURNAL).unwrap_or(JournalMode::NONE.0);
     if wanted > JournalMode::WAL.0 {
         let detail = format!("this node has no journal mode {wanted}");
@@ -360,7 +430,7 @@ fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Adm
     if matches!(target.opcode(), Opcode::P | Opcode::PW) {
         return Err(Refusal::new(Status::NOT_IMPLEMENTED, "this node does not forward requests"));
     }
-    Ok(Admitted { caller: token.holder, target, token, pattern })
+    Ok(())
 }
 
 pub(crate) fn check_audience(node: &Node, origin: &Layer) -> Result<(), Refusal> {
@@ -424,6 +494,8 @@ pub(crate) fn window(bytes: u64) -> VarInt {
 
 const NO_SESSION: &str =
     "no session: create an identity (cmtp id new), then open a session (cmtp login URL)";
+/// Of whom nothing is known.
+static NOBODY: LazyLock<Arc<Subject>> = LazyLock::new(Arc::default);
 /// Seconds after which a full node is asked again: most services answer within one.
 const RETRY_AFTER: u64 = 1;
 const MICROSECONDS: u64 = 1_000_000;

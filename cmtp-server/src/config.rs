@@ -35,6 +35,7 @@ pub use crate::config::route::{Destination, RouteConfig};
 pub use crate::config::session::SessionSettings;
 use crate::config::session::SessionTable;
 use crate::limits::Limits;
+use crate::policies;
 
 /// What a node is told.
 ///
@@ -80,6 +81,8 @@ pub struct Config {
     /// Whether a log that the journal does not continue is followed by a new one. Never said by a file: the operator asks
     /// for it once, by a flag, when a backup was restored.
     pub follow_log: bool,
+    /// The folder of policies, where it is not the folder `policies` in the data directory.
+    pub policy: Option<PathBuf>,
     /// What peers may use.
     pub limits: Limits,
     /// What names stand for.
@@ -105,6 +108,7 @@ impl Config {
             session: SessionSettings::default(),
             issuers: Vec::new(),
             follow_log: false,
+            policy: None,
             limits: Limits::default(),
             names: BTreeMap::new(),
             routes: Vec::new(),
@@ -157,6 +161,7 @@ impl Config {
             let settings = issuer.into_inner().settings(&config.issuers).map_err(at(span))?;
             config.issuers.push(settings);
         }
+        config.policy = file.policy.folder;
         config.limits = file.limits;
         if let Some(bus) = file.bus {
             config.bus = bus.get_ref().parse().map_err(at(bus.span()))?;
@@ -193,6 +198,11 @@ impl Config {
         }
     }
 
+    /// The folder of policies.
+    pub fn policy_folder(&self) -> PathBuf {
+        self.policy.clone().unwrap_or_else(|| self.data.join(policies::FOLDER))
+    }
+
     /// The configuration as a file would say it, defaults included.
     pub fn to_toml(&self) -> String {
         let names =
@@ -215,6 +225,7 @@ impl Config {
             audit: Some(spanned(AuditTable::of(&self.audit))),
             session: Some(spanned(SessionTable::from(&self.session))),
             issuer: self.issuers.iter().map(IssuerTable::from).map(spanned).collect(),
+            policy: PolicyTable { folder: Some(self.policy_folder()) },
             limits: self.limits.clone(),
             names: names.collect(),
             route: self.routes.iter().map(RouteConfig::to_entry).map(spanned).collect(),
@@ -311,6 +322,8 @@ struct File {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     issuer: Vec<Spanned<IssuerTable>>,
     #[serde(default)]
+    policy: PolicyTable,
+    #[serde(default)]
     limits: Limits,
     #[serde(default)]
     names: BTreeMap<String, Spanned<String>>,
@@ -348,6 +361,12 @@ impl HttpTable {
             listen => Ok(listen),
         }
     }
+}
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PolicyTable {
+    folder: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -501,6 +520,7 @@ mod tests {
             ("[journal]\nsegment-bytes = 5", 1, "segment-bytes 5", "at least 65536"),
             ("\n[log]\nmerge-delay = 1", 2, "log.merge-delay 1", "at least 2"),
             ("[log]\ninterval-ms = 0", 1, "log.interval-ms", "not 0"),
+            ("[policy]\nfolders = \"x\"", 2, "folders", "`folder`"),
             ("\n[audit]\nstrem = true", 3, "strem", "`stream`"),
             ("[audit]\nstream-max-bytes = 1", 1, "audit.stream-max-bytes 1", "1048576 at least"),
             ("[audit]\nstream-max-days = 0", 1, "audit.stream-max-days 0", "1 at least"),

@@ -15,11 +15,12 @@ use crate::incoming::{Fault, Incoming, Rest};
 use crate::journal::JournalError;
 use crate::nats;
 use crate::node::{self, Live, Node};
+use crate::policies::denied;
 use crate::refusal::Refusal;
 use crate::room::Share;
 use crate::routes::Route;
 use crate::service::{Call, Effect, Reply};
-use crate::stream;
+use crate::stream::{self, Asked};
 use crate::writes::{Claim, Claimed};
 
 /// Serves one request stream. Whatever is wrong with it ends here, with an answer or with a code on the stream.
@@ -206,36 +207,36 @@ impl Exchange<'_, '_> {
         let Ok(admitted) = &admission.outcome else {
             return self.answer.finish_refused(admission.token_accepted).await;
         };
-        let Some(target) = self.resolve(admitted)? else {
+        let Some(targets) = self.resolve(admitted)? else {
             return self.answer.finish_refused(true).await;
         };
-        let Some(route) = self.live.routes.find(&target) else {
+        let target = targets.last().unwrap_or(&admitted.target);
+        let Some(route) = self.live.routes.find(target) else {
             let detail = format!("this node has no route for {}", target.target());
             return self.refuse_dispatch(admitted, Refusal::new(Status::NOT_FOUND, detail)).await;
         };
         self.answer.journal_as(route.journal);
-        self.serve(admitted, &target, route, claimed).await
+        self.serve(admitted, &targets, route, claimed).await
     }
 
-    /// Resolves names until there is none; `None` where the request was refused.
-    fn resolve(&mut self, admitted: &Admitted) -> Result<Option<Fqmn>, Fault> {
-        let mut target = admitted.target.clone();
+    /// Resolves names until there is none: the target that was asked for, and what each name stood for. `None` where the
+    /// request was refused.
+    fn resolve(&mut self, admitted: &Admitted) -> Result<Option<Vec<Fqmn>>, Fault> {
+        let mut targets = vec![admitted.target.clone()];
         let mut seen = Vec::new();
         loop {
-            let resolved = match self.live.names.resolve(&target, &mut seen) {
-                Ok(None) => return Ok(Some(target)),
+            let target = targets.last().unwrap_or(&admitted.target);
+            let resolved = match self.live.names.resolve(target, &mut seen) {
                 // A name gives no authority: what it stands for is admitted again.
-                Ok(Some(resolved)) if admitted.token.covering(&resolved).is_none() => {
-                    Err(not_covered(&resolved))
-                }
+                Ok(Some(resolved)) => admit_resolved(admitted, resolved).map(Some),
                 other => other,
             };
             match resolved {
                 Ok(Some(resolved)) => {
                     self.answer.append_resolved(&resolved)?;
-                    target = resolved;
+                    targets.push(resolved);
                 }
-                Ok(None) => return Ok(Some(target)),
+                Ok(None) => return Ok(Some(targets)),
                 Err(refusal) => {
                     self.answer.refuse(Step::RESOLVE, &refusal)?;
                     return Ok(None);
@@ -247,10 +248,11 @@ impl Exchange<'_, '_> {
     async fn serve(
         &mut self,
         admitted: &Admitted,
-        target: &Fqmn,
+        targets: &[Fqmn],
         route: &Route,
         mut claimed: Option<Claimed>,
     ) -> Result<(), Fault> {
+        let target = targets.last().unwrap_or(&admitted.target);
         let subject = match route.subject(target) {
             Ok(subject) => subject.unwrap_or_default(),
             Err(refusal) => return self.refuse_dispatch(admitted, refusal).await,
@@ -303,8 +305,8 @@ impl Exchange<'_, '_> {
             if let Ok(reply) = reply {
                 self.answer.append_reply(reply)?;
             }
-            return stream::serve(&mut self.answer, self.node, self.proved, admitted, segments)
-                .await;
+            let asked = Asked { proved: self.proved, admitted, targets };
+            return stream::serve(&mut self.answer, self.node, asked, segments).await;
         }
         if let Some(body) = reply.as_ref().ok().and_then(Reply::data) {
             // [LIM-10] Not more than `answer-memory-max` bytes of answers.
@@ -437,6 +439,16 @@ impl Exchange<'_, '_> {
         let (time, salt) = (self.answer.now(), entropy::salt()?);
         self.answer.append(admission.layer(self.node, self.proved, time, salt))
     }
+}
+
+/// Admits what a name stands for as if it had been asked for.
+fn admit_resolved(admitted: &Admitted, resolved: Fqmn) -> Result<Fqmn, Refusal> {
+    if admitted.token.covering(&resolved).is_none() {
+        return Err(not_covered(&resolved));
+    }
+    // [POL-1] Each target that resolution gave is judged, too.
+    let decision = admitted.asker.decide(&resolved);
+    if decision.is_allowed { Ok(resolved) } else { Err(denied(&resolved, &decision)) }
 }
 
 fn unusable(kind: cmtp_codec::DecodeErrorKind) -> Refusal {

@@ -99,7 +99,8 @@ fn take(exchange: &Exchange<'_, '_>, target: SessionTarget) -> Result<Made, Deni
         cookie: cookie_of(&answer.origin),
         actor: answer.origin.actor,
     };
-    let handshake = Handshake { sessions: &node.sessions, settings: &live.session, exporter, now };
+    let (sessions, settings, issuers) = (&node.sessions, &live.session, &live.issuers);
+    let handshake = Handshake { sessions, settings, issuers, exporter, now };
     Ok(handshake.take(target, said)?)
 }
 
@@ -157,6 +158,10 @@ async fn refuse(exchange: &mut Exchange<'_, '_>, denied: &Denied) -> Result<(), 
 
 fn admit(exchange: &mut Exchange<'_, '_>, outcome: Result<&str, &Refusal>) -> Result<(), Fault> {
     let (time, salt) = (exchange.answer.now(), entropy::salt()?);
-    let layer = admit_layer(exchange.node, exchange.proved, Digest::ZERO, outcome, time, salt);
+    let Exchange { node, proved, .. } = exchange;
+    // [SES-5] Policies judge nothing of this; the set in force is named all the same.
+    let policy = node.policies.in_force().policies().digest();
+    let shown = (Digest::ZERO, policy);
+    let layer = admit_layer(node, proved, shown, (outcome.ok(), outcome.err()), time, salt);
     exchange.answer.append(layer)
 }

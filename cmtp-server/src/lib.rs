@@ -34,6 +34,7 @@ mod node;
 mod node_key;
 mod outgoing;
 mod pace;
+mod policies;
 mod rebuild;
 mod refusal;
 mod refusals;

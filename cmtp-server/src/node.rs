@@ -6,7 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cmtp_client::Identity;
-use cmtp_codec::{Digest, KeyList, PublicKey};
+use cmtp_client::policy::PolicyError;
+use cmtp_codec::{KeyList, PublicKey};
 use cmtp_spec::{JournalMode, limits};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -25,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::nats::{AuditStream, Bus, ConnectError, SubscribeError};
 use crate::node_key::{NodeKey, NodeKeyError};
+use crate::policies::Keeper;
 use crate::rebuild::{RebuildError, Rebuilt};
 use crate::refusals::Refusals;
 use crate::room::Room;
@@ -59,8 +61,7 @@ pub struct Node {
     pub(crate) addresses: Addresses,
     /// Unset while the node has nothing but IAM.
     serves: AtomicBool,
-    /// Digest of the rules that decide beside the token; there are none yet: `cmtp-spec/spec/10-admission.md`.
-    pub(crate) policy: Digest,
+    pub(crate) policies: Keeper,
     data: PathBuf,
     report: JournalReport,
     /// Where a log was followed: until then writes may come that were executed and are not known any more. Microseconds since
@@ -75,7 +76,7 @@ pub(crate) struct Live {
     pub(crate) journal_mode: JournalMode,
     pub(crate) body_max: u64,
     pub(crate) session: SessionSettings,
-    issuers: Arc<Issuers>,
+    pub(crate) issuers: Arc<Issuers>,
     config: Config,
 }
 
@@ -97,6 +98,7 @@ impl Node {
     /// [`NodeError`] names the culprit.
     pub async fn open_with(config: &Config, services: Services) -> Result<Self, NodeError> {
         let key = Arc::new(NodeKey::load_or_create(&config.data)?);
+        let policies = Keeper::open(config)?;
         let metrics = Metrics::default();
         let journal = JournalConfig {
             folder: config.data.join(JOURNAL),
@@ -141,7 +143,7 @@ impl Node {
             bus,
             publishing,
             services,
-            policy: Digest::of(&[]),
+            policies,
             keys: key.key_list(),
             writes,
             drain: CancellationToken::new(),
@@ -185,6 +187,7 @@ impl Node {
             ("data", before.data == config.data),
             ("bus", before.bus == config.bus),
             ("http", before.http == config.http),
+            ("policy", before.policy == config.policy),
             ("audit", before.audit == config.audit),
             ("limits", before.limits == config.limits),
             ("log", before.log == config.log),
@@ -390,6 +393,9 @@ pub enum NodeError {
     /// Its key.
     #[error(transparent)]
     Key(#[from] NodeKeyError),
+    /// Its policies.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Its journal.
     #[error(transparent)]
     Journal(#[from] JournalOpenError),

@@ -37,6 +37,7 @@ pub(crate) struct Notes {
     pub(crate) followed: Option<u64>,
     pub(crate) keys: Option<Digest>,
     pub(crate) config: Option<Digest>,
+    pub(crate) policy: Option<Digest>,
 }
 
 impl Rebuilt {
@@ -58,6 +59,7 @@ impl Rebuilt {
                 EntryType::KEYS => self.notes.keys = Some(piece.entry.seal),
                 EntryType::CONFIG => self.notes.config = Some(piece.entry.seal),
                 EntryType::REVOKED => self.take_revocation(piece),
+                EntryType::POLICY => self.notes.policy = Some(piece.entry.seal),
                 EntryType::INTENT => self.take_intent(index, piece),
                 EntryType::OUTCOME => self.take_outcome(index, piece),
                 other => {
@@ -240,7 +242,7 @@ impl Node {
         })
     }
 
-    /// Notes that the log was opened, and key list and configuration where they are new.
+    /// Notes that the log was opened, and key list, configuration and policies where they are new.
     pub(crate) async fn note_beginning(
         &self,
         notes: &Notes,
@@ -257,7 +259,7 @@ impl Node {
         if notes.config != Some(Digest::of(config.to_toml().as_bytes())) {
             self.note_config(config).await?;
         }
-        Ok(())
+        self.note_policies(notes.policy).await
     }
 
     /// Notes counted refusals, in mode `async`: nothing waits for them.

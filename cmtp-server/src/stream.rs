@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use cmtp_client::entropy;
+use cmtp_codec::Fqmn;
 use cmtp_spec::{EntryFlags, EntryType, LayerFlags, Step, limits};
 use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
@@ -22,13 +23,21 @@ pub(crate) fn empty() -> Segments {
     futures::stream::empty().boxed()
 }
 
+/// Who asked for a stream, and for what: each target that was judged.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) proved: &'a Proved,
+    pub(crate) admitted: &'a Admitted,
+    pub(crate) targets: &'a [Fqmn],
+}
+
 /// Why no more bytes come.
 enum End {
     /// The service has said all.
     Complete,
     /// It broke off, with this.
     Refused(Refusal),
-    /// The caller, its token, or the node does not go on.
+    /// The caller, its token, the policies or the node do not go on.
     Cut,
 }
 
@@ -36,10 +45,10 @@ enum End {
 pub(crate) async fn serve(
     answer: &mut Answering<'_>,
     node: &Arc<Node>,
-    proved: &Proved,
-    admitted: &Admitted,
+    Asked { proved, admitted, targets }: Asked<'_>,
     mut segments: Segments,
 ) -> Result<(), Fault> {
+    let mut denied = pin!(admitted.asker.denied(node, targets));
     let mut count = 0;
     // The first bytes wait for nothing.
     let mut sealed = Instant::now().checked_sub(GATHER).unwrap_or_else(Instant::now);
@@ -54,6 +63,8 @@ pub(crate) async fn serve(
             // [QUI-26] When no token of the caller is valid any more, and when the node stops.
             () = session_over(node, proved, admitted) => break End::Cut,
             () = node.draining() => break End::Cut,
+            // [POL-12] Where a new set denies a target of the stream, it MUST end with `cut` within a second.
+            () = &mut denied => break End::Cut,
         };
         let bytes = match next {
             Some(Ok(bytes)) if bytes.is_empty() => continue,

@@ -38,7 +38,7 @@ impl Grant {
         }
         let mut id = [0; 16];
         aws_lc_rs::rand::fill(&mut id).map_err(|_no_entropy| SignatureError::Mismatch)?;
-        let id = format!("{}{}", binding::OPERATOR_TOKEN_PREFIX, BASE64URL_NOPAD.encode(&id));
+        let id = format!("{}{}", binding::OPERATOR_TOKEN, BASE64URL_NOPAD.encode(&id));
         mint(key, (&self.to, &self.scope), (now, now + lifetime), id)
     }
 }

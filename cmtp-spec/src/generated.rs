@@ -121,8 +121,8 @@ crate::registry! {
         CONNECTION_KIND = 0x26, "connection-kind", "Admit: what kind of connection is bound.";
         EXPORTER_DIGEST = 0x27, "exporter-digest", "Admit: SHA-256 of the TLS exporter value.";
         TOKEN_DIGEST = 0x28, "token-digest", "Admit: SHA-256 of the token; zero where none was shown.";
-        POLICY_DIGEST = 0x29, "policy-digest", "Admit: SHA-256 of what decided.";
-        POLICIES = 0x2a, "policies", "Admit: the scope patterns or policies that decided.";
+        POLICY_DIGEST = 0x29, "policy-digest", "Admit: digest of the policies that decided.";
+        POLICIES = 0x2a, "policies", "Admit: the scope pattern, and the policies that decided.";
         RESOLVED = 0x2b, "resolved", "Resolve: the FQMN that the name stands for, without arguments.";
         SUBJECT = 0x2c, "subject", "Dispatch: the bus subject.";
         DEADLINE = 0x2d, "deadline", "Dispatch: time by which the service must answer.";
@@ -249,7 +249,7 @@ crate::registry! {
         NOT_MODIFIED = 0x0130, "not-modified", "What the caller has is current.";
         BAD_REQUEST = 0x0190, "bad-request", "The origin breaks a rule.";
         TOKEN_INVALID = 0x0191, "token-invalid", "A token was shown and is bad, expired, revoked, not proved or (remedy resend-token) not known on this connection.";
-        FORBIDDEN = 0x0193, "forbidden", "The token does not cover the target.";
+        FORBIDDEN = 0x0193, "forbidden", "The token does not cover the target, or policies deny it.";
         NOT_FOUND = 0x0194, "not-found", "No such name, route or resource.";
         WRITE_FORM_REQUIRED = 0x0195, "write-form-required", "The target has an effect and the opcode is a read.";
         TOO_LATE = 0x0198, "too-late", "The origin's not-after has passed.";
@@ -351,6 +351,22 @@ pub mod limits {
     pub const REVOCATION_MAX: u64 = 1_024;
     /// Patterns of a token, reads and writes together, in patterns.
     pub const SCOPE_PATTERNS_MAX: u64 = 64;
+    /// Policy files of a node together: 1,024 policies of 1 KiB, in bytes.
+    pub const POLICY_BYTES_MAX: u64 = 1_048_576;
+    /// Files of a policy set, in files.
+    pub const POLICY_FILES_MAX: u64 = 256;
+    /// Name of a policy file, its ending included, in bytes.
+    pub const POLICY_FILE_NAME_MAX: u64 = 64;
+    /// Policies of a set: each is looked at for a decision that is not kept, about 1 µs for a short one, in policies.
+    pub const POLICIES_MAX: u64 = 1_024;
+    /// Id of a policy, in bytes.
+    pub const POLICY_ID_MAX: u64 = 64;
+    /// Deciding policies that an admit layer names: 13,000 bytes, and a pattern, within `field-value-max`, in policies.
+    pub const POLICIES_NAMED_MAX: u64 = 200;
+    /// Decisions that a node keeps of the policies in force: about 10 MiB, in decisions.
+    pub const POLICY_DECISIONS_MAX: u64 = 65_536;
+    /// Between two looks at the policy folder: a change that two looks see alike is in force within a second, in milliseconds.
+    pub const POLICY_INTERVAL_MS: u64 = 500;
     /// Groups of a subject, in groups.
     pub const GROUPS_MAX: u64 = 64;
     /// Attributes of a subject, in attributes.
@@ -565,6 +581,8 @@ pub mod binding {
     pub const BUS_KEYS_SUFFIX: &str = ".keys";
     /// Last bytes of the subject where a node cancels requests.
     pub const BUS_CANCEL_SUFFIX: &str = ".cancel";
+    /// What the `jti` of a token begins with that the operator granted by hand.
+    pub const OPERATOR_TOKEN: &str = "op.";
     /// What every caller may ask of the transparency log, whatever its scope.
     pub const LOG_PATTERN: &str = "0xI:log:*";
     /// `info` of HPKE where a node seals keys (RFC 9180).
@@ -597,8 +615,6 @@ pub mod binding {
     pub const SESSION_SIGNATURE: &str = "session-signature";
     /// Literal field with what the node has to get back.
     pub const SESSION_COOKIE: &str = "session-cookie";
-    /// First bytes of the `jti` of a token that the node's operator made by hand.
-    pub const OPERATOR_TOKEN_PREFIX: &str = "op.";
     /// Literal field in which the answer to a consent says what the grant is.
     pub const SESSION_GRANT: &str = "session-grant";
 }
@@ -665,7 +681,7 @@ pub mod remedies {
     pub const RENEW_TOKEN: Remedy = Remedy("renew-token");
     /// Send AUTH with the whole token, then the same request, once.
     pub const RESEND_TOKEN: Remedy = Remedy("resend-token");
-    /// Ask the node's operator for a wider grant.
+    /// Ask the node's operator for a wider grant, or for policies that permit it.
     pub const ASK_ACCESS: Remedy = Remedy("ask-access");
     /// Call the write form of the opcode.
     pub const USE_WRITE_FORM: Remedy = Remedy("use-write-form");
@@ -844,6 +860,19 @@ impl Opcode {
             Self::RW => Some(&WRITE),
             Self::P => Some(&RELAY),
             Self::PW => Some(&RELAY),
+            _ => None,
+        }
+    }
+
+    /// What policies call a request with this opcode: `spec/23-policies.md`.
+    pub const fn action(self) -> Option<&'static str> {
+        match self {
+            Self::I | Self::S | Self::A | Self::C | Self::R | Self::P => Some("read"),
+            Self::IW | Self::SW | Self::CW | Self::PW => Some("write"),
+            Self::E => Some("subscribe"),
+            Self::EW => Some("publish"),
+            Self::AW => Some("deploy"),
+            Self::RW => Some("register"),
             _ => None,
         }
     }

@@ -14,6 +14,7 @@ import json
 import sys
 
 import ed25519
+import policies
 import tokens
 from bus import *
 from identity import *
@@ -309,6 +310,18 @@ def run_sugar(group, case):
 
 def run_subject(group, case):
     return {"subject": subject(parse_target(case["target"].encode()))}
+
+
+def run_policy_name(group, case):
+    return policies.run_name(case)
+
+
+def run_policy_set(group, case):
+    return policies.run_set(case)
+
+
+def run_policy_listing(group, case):
+    return policies.run_listing(case)
 
 
 def run_pattern(group, case):
@@ -2647,7 +2660,7 @@ def replace_without(seal: Seal, name: str) -> Seal:
 
 FILES = [make_varint, make_frame, make_field, make_leaf, make_body, make_layer, make_signature, make_chain, make_seal, make_key_list, make_receipt, make_did,
          make_stored, make_fqmn, make_subject, make_pattern, make_process, make_message, make_envelope, make_checkpoint, make_log_proof,
-         make_consistency, make_policy, make_token, lambda: make_identity(File)]
+         make_consistency, make_policy, make_token, lambda: make_identity(File), lambda: policies.make(File)]
 
 
 def cases(data: dict) -> dict[int, tuple]:

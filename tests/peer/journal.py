@@ -23,13 +23,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "cmtp-spec" / "vectors"))
+import policies
 import reader
 from reader import *
 
 FILE_MAGIC, COMMIT_MAGIC = (bytes.fromhex(BINDING[f"{name}-magic"].removeprefix("hex:")) for name in ("journal", "commit"))
 HEADER, ENTRY, ALIGN = 64, 68, 8
 TYPE_NAME = {number: name for name, number in ENTRY_TYPE.items()}
-OWN_TYPES = ("opened", "keys", "config", "summary")
+OWN_TYPES = ("opened", "keys", "config", "policy", "summary")
 ERASURES = {"redacted": 1, "forgotten": 2}           # how much of a message is erased: its content, or its cores, too
 END_TYPES = ("outcome", "exchange", "refusal")
 WRITES = {number for name, number in OPCODE.items() if name.endswith("W")}
@@ -305,6 +306,8 @@ class Audit:
             self.lists += [keys] * (keys not in self.lists)
         elif kind == "config":
             tomllib.loads(text)
+        elif kind == "policy":
+            policies.read_listing(content) if content else None
         else:
             require(re.fullmatch(r"(\S+ [0-9]+\n)+", text), "entry", "a summary is a line `reason count` for each reason")
 

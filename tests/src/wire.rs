@@ -437,7 +437,7 @@ impl Forge {
             header: json!({"alg": "EdDSA", "typ": "cmtp+jwt", "kid": key.multibase()}),
             claims: json!({
                 "iss": key.to_string(), "aud": key.to_string(), "sub": holder.to_string(),
-                "iat": now, "nbf": now, "exp": now + 60, "jti": "test",
+                "iat": now, "nbf": now, "exp": now + 60, "jti": "op.test",
                 "scope": {"read": ["0xS:**", "0xR:**"], "write": ["0xS:**"]},
                 "cnf": {"jwk": {"kty": "OKP", "crv": "Ed25519", "x": x}},
             }),

@@ -622,6 +622,71 @@ fn a_node_that_can_not_start() {
 }
 
 #[test]
+fn policies_that_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (data, missing) = (path("data"), path("missing"));
+    let bad = path("data/policies");
+    fs::create_dir_all(&bad).unwrap();
+    let text = "\npermit (principal, action == Action::\"raed\", resource);";
+    fs::write(folder.path().join("data/policies/x.cedar"), text).unwrap();
+    let config = path("cmtpd.toml");
+    fs::write(&config, format!("data = {data:?}\n[policy]\nfolder = {missing:?}\n")).unwrap();
+    let did = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK";
+    let explain = |more: &[&'static str]| {
+        [&["policy", "explain", &bad, "--as", did, "--target", "0xS:a"][..], more].concat()
+    };
+    let named = vec![bad.as_str(), "x.cedar, line 2", "policy x#0", "raed", "did you mean"];
+    let rows: Vec<Row<'_>> = vec![
+        ("no policies", vec!["policy", "check", &missing], 1, vec![&missing, "at its first start"]),
+        ("bad policies", vec!["policy", "check", &bad], 1, named.clone()),
+        ("bad policies to ask", explain(&[]), 1, named.clone()),
+        (
+            "a node with bad policies",
+            vec!["serve", "--data", &data, "--listen", "127.0.0.1:0"],
+            1,
+            named,
+        ),
+        (
+            "a policy folder that is not there",
+            vec!["serve", "--config", &config, "--data", &data, "--listen", "127.0.0.1:0"],
+            1,
+            vec![&missing, "No such file"],
+        ),
+        ("no grant", explain(&["--granted", "me"]), 2, vec!["me", "operator or session"]),
+        ("no attribute", explain(&["--attribute", "a"]), 2, vec!["NAME=VALUE, such as country=ch"]),
+        ("an empty group", explain(&["--group", ""]), 1, vec!["\"\"", "1 to 256 bytes"]),
+        (
+            "no target",
+            vec!["policy", "explain", &bad, "--as", did, "--target", "echo"],
+            2,
+            vec!["echo", "such as 0xS:echo"],
+        ),
+    ];
+    check(rows, |arguments| cmtpd(arguments, folder.path()));
+
+    let home = Home::new();
+    let node = Node::start("");
+    let token = node.grant(&home.did, &["--scope", "0xS:**"]);
+    fs::write(node.data().join("policies/default.cedar"), "").unwrap();
+    let url = node.url("0xS:echo");
+    let call = ["call", &url, "--token", &token];
+    while home.cmtp(call).status.success() {}
+    let explain = format!("cmtpd policy explain --as {} --target '0xS:echo'", home.did);
+    let rows: Vec<Row<'_>> = vec![(
+        "what policies deny",
+        call.to_vec(),
+        1,
+        vec![
+            "403 forbidden: no policy of this node permits 0xS:echo",
+            "a policy that permits it",
+            &explain,
+        ],
+    )];
+    check(rows, |arguments| home.cmtp(arguments));
+}
+
+#[test]
 fn an_auditor_of_what_is_not_there() {
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().to_str().unwrap();
@@ -648,6 +713,12 @@ fn an_auditor_of_what_is_not_there() {
         ("no opcode", vec!["audit", "grep", empty, "--opcode", "x"], 2, vec!["x", "0xSW"]),
         ("no type", vec!["audit", "tail", empty, "--type", "x"], 2, vec!["x", "outcome"]),
         ("no range", vec!["audit", "tail", empty, "--status", "x"], 2, vec!["x", "400-599"]),
+        (
+            "no policies",
+            vec!["audit", "verify", empty, "--policies", "nowhere"],
+            2,
+            vec!["nowhere", "No such file"],
+        ),
         ("no data", vec!["audit", "export", empty, "archive"], 2, vec![empty, "no journal"]),
     ];
     check(rows, |arguments| Home::empty().cmtp(arguments));

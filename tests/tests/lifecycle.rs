@@ -146,7 +146,7 @@ async fn strangers_are_counted_and_cost_no_entry_of_their_own() {
     let entries = cmtp_tests::load::entries(&node);
     let types: Vec<_> = entries.iter().map(|entry| entry["type"].as_str().unwrap()).collect();
     // The outcome is the node's own session.
-    assert_eq!(types, ["opened", "keys", "config", "outcome", "summary"]);
+    assert_eq!(types, ["opened", "keys", "config", "policy", "outcome", "summary"]);
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod layers;
 mod log;
 mod messages;
 mod names;
+mod policies;
 mod proofs;
 mod properties;
 mod samples;
@@ -79,6 +80,7 @@ files! {
     consistency: "consistency";
     policy: "policy";
     identity: "identity";
+    policies: "policies";
 }
 
 #[test]
@@ -343,6 +345,9 @@ fn check_of(group: &str) -> fn(&Case) -> Outcome {
         "words" => identity::words,
         "revoke" => identity::revoke,
         "revocation" => identity::revocation,
+        "policy-name" => policies::name,
+        "policy-set" => policies::set,
+        "policy-listing" => policies::listing,
         "fqmn" => names::fqmn,
         "target" => names::target,
         "args" => names::args,

@@ -2,6 +2,7 @@
 
 use cmtp_spec::{Status, limits, remedies};
 
+use crate::issuers::IssuerError;
 use crate::refusal::Refusal;
 
 /// Why a message of the handshake is refused; the wire shows status and remedy.
@@ -42,8 +43,8 @@ pub enum SessionFault {
     #[error("something that is required is missing")]
     Missing,
     /// A token of an outside issuer.
-    #[error("a token of an outside issuer is not accepted")]
-    Outside,
+    #[error("a token of an outside issuer: {0}")]
+    Outside(IssuerError),
     /// The grant does not last.
     #[error("the grant has ended, was revoked or is another's")]
     Grant,
@@ -61,6 +62,12 @@ pub enum SessionFault {
     Origin,
 }
 
+impl From<IssuerError> for SessionFault {
+    fn from(error: IssuerError) -> Self {
+        Self::Outside(error)
+    }
+}
+
 impl SessionFault {
     /// The word under which such refusals are counted.
     pub const fn word(self) -> &'static str {
@@ -76,7 +83,7 @@ impl SessionFault {
             Self::Signature => "session-signature",
             Self::Scope => "session-scope",
             Self::Missing => "session-missing",
-            Self::Outside => "session-outside",
+            Self::Outside(error) => error.word(),
             Self::Grant => "session-grant",
             Self::Stolen => "session-stolen",
             Self::Recovery => "session-recovery",

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cmtp_client::policy::Subject;
 use cmtp_codec::session::{
     Answer, Ask, Call, Confirm, Consent, GrantName, Granted, Hello, Issued, Message, Parties,
     Random, Renew, SessionTarget, Transcript, cookie_field, granted_field, signature_field,
@@ -12,6 +11,7 @@ use cmtp_codec::{Field, Pattern, PublicKey, RecoveryCommitment, Revocation, Scop
 use cmtp_spec::{FieldIndex, Status, limits};
 
 use crate::config::SessionSettings;
+use crate::issuers::Issuers;
 use crate::service::Reply;
 use crate::sessions::cookie::Cookie;
 use crate::sessions::{Kept, Revoked, SessionFault, Sessions};
@@ -31,6 +31,7 @@ pub(crate) struct Said<'a> {
 pub(crate) struct Handshake<'a> {
     pub(crate) sessions: &'a Sessions,
     pub(crate) settings: &'a SessionSettings,
+    pub(crate) issuers: &'a Issuers,
     /// E_s.
     pub(crate) exporter: [u8; 32],
     /// Microseconds since 1970.
@@ -84,7 +85,9 @@ impl Handshake<'_> {
     /// What the node asks for.
     fn asks(&self) -> Vec<Ask> {
         let required = self.settings.require_recovery;
-        vec![Ask { what: RECOVERY.to_owned(), required }]
+        let recovery = Ask { what: RECOVERY.to_owned(), required };
+        let issuer = |name: &str| Ask { what: format!("{ISSUER}{name}"), required: false };
+        [recovery].into_iter().chain(self.issuers.names().map(issuer)).collect()
     }
 
     fn answer(&self, said: Said<'_>) -> Result<Reply, SessionFault> {
@@ -93,7 +96,8 @@ impl Handshake<'_> {
         if self.settings.require_recovery && answer.recovery.is_none() {
             return Err(SessionFault::Missing);
         }
-        let subject = self.outside(&answer.outside)?;
+        let outside = answer.outside.iter().map(String::as_str);
+        let subject = self.issuers.verify_all(outside, &said.actor, self.now)?;
         let scope = match &answer.scope {
             None => self.settings.scope(),
             Some(wanted) => {
@@ -123,11 +127,6 @@ impl Handshake<'_> {
             token_seconds: self.settings.token_seconds,
         };
         self.ask_on(said.actor, transcript, &confirm, granted.to_bytes())
-    }
-
-    /// What tokens of outside issuers say.
-    fn outside(&self, tokens: &[String]) -> Result<Subject, SessionFault> {
-        if tokens.is_empty() { Ok(Subject::default()) } else { Err(SessionFault::Outside) }
     }
 
     fn consent(&self, said: Said<'_>) -> Result<Made, SessionFault> {
@@ -296,3 +295,5 @@ fn json(mut fields: Vec<Field>, body: Vec<u8>) -> Reply {
 const VERSION: u64 = 0;
 /// The commitment to a recovery key, as a call asks for it.
 const RECOVERY: &str = "recovery";
+/// What a call asks for an outside issuer's token by.
+const ISSUER: &str = "issuer:";

@@ -1,8 +1,8 @@
 //! What a refusal tells a person, and how a command ends with it.
 
 use cmtp_client::{Answer, CallError, ChannelError, Ending};
-use cmtp_codec::{Fqmn, PublicKey};
-use cmtp_spec::{Remedy, Status, remedies};
+use cmtp_codec::{Field, Fqmn, PublicKey};
+use cmtp_spec::{FieldIndex, Remedy, Status, remedies};
 
 use crate::caller::Caller;
 use crate::exit::{Exit, Failure};
@@ -15,12 +15,15 @@ pub(crate) struct Refusal {
     remedy: Option<String>,
     retry_after: Option<u64>,
     outcome_unknown: bool,
+    /// Whether the node says that its policies deny what was asked for.
+    is_by_policies: bool,
 }
 
 impl Refusal {
     /// `None` where the answer is no refusal.
     pub(crate) fn of(answer: &Answer) -> Option<Self> {
         (!answer.is_success()).then(|| Self {
+            is_by_policies: is_by_policies(answer.fields()),
             status: answer.status(),
             detail: answer.detail().map(terminal::printable),
             remedy: answer.remedy().map(str::to_owned),
@@ -32,6 +35,7 @@ impl Refusal {
     /// `None` where the answer is no refusal.
     pub(crate) fn of_ending(ending: &Ending) -> Option<Self> {
         (!ending.is_success()).then(|| Self {
+            is_by_policies: is_by_policies(ending.fields()),
             status: ending.status(),
             detail: ending.detail().map(terminal::printable),
             remedy: ending.remedy().map(str::to_owned),
@@ -61,7 +65,11 @@ impl Refusal {
             eprintln!("what to do: {advice}");
         }
         if caller.is_kept && self.remedy.as_deref().is_some_and(is_about_grant) {
-            eprintln!("the operator runs: {}", grant_command(caller, target));
+            let command = match self.is_by_policies {
+                true => explain_command(caller, target),
+                false => grant_command(caller, target),
+            };
+            eprintln!("the operator runs: {command}");
         }
         if let Some(seconds) = self.retry_after {
             eprintln!("try again after {seconds} s");
@@ -74,6 +82,9 @@ impl Refusal {
     /// What a person does about it.
     fn advice(&self, caller: &Caller) -> Option<String> {
         let remedy = self.remedy.as_deref()?;
+        if self.is_by_policies {
+            return Some(BY_POLICIES.to_owned());
+        }
         if self.status == Status::NOT_FOUND && remedy == remedies::FIX_REQUEST.0 {
             return Some(NOT_FOUND.to_owned());
         }
@@ -117,6 +128,19 @@ fn grant_command(caller: &Caller, target: &Fqmn) -> String {
     format!("cmtpd grant --to {} {option} '{pattern}'", caller.identity.did())
 }
 
+/// What says why `caller` may not call `target`.
+fn explain_command(caller: &Caller, target: &Fqmn) -> String {
+    let target = target.target().replace('\'', "%27");
+    format!("cmtpd policy explain --as {} --target '{target}'", caller.identity.did())
+}
+
+/// An admit layer that refuses has `policies` only where they refused.
+fn is_by_policies<'a>(mut refusing: impl Iterator<Item = &'a Field>) -> bool {
+    refusing.any(|field| field.name.index() == Some(FieldIndex::POLICIES))
+}
+
+const BY_POLICIES: &str =
+    "a token does not help; ask the node's operator for a policy that permits it";
 const UNKNOWN: &str = "whether a write had its effect is not known";
 
 const NOT_FOUND: &str =

@@ -45,6 +45,16 @@ impl Data {
         Ok((journal, NodeKey::load_or_create(&folder)?))
     }
 
+    /// The folder of the node's policies.
+    pub(crate) fn policies(&self) -> anyhow::Result<PathBuf> {
+        let mut config = match &self.config {
+            Some(config) => Config::from_file(config)?,
+            None => Config::default(),
+        };
+        config.data = self.folder()?;
+        Ok(config.policy_folder())
+    }
+
     /// The directory.
     pub(crate) fn folder(&self) -> anyhow::Result<PathBuf> {
         Ok(match (&self.data, &self.config) {

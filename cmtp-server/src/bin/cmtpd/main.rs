@@ -10,6 +10,7 @@ mod grant;
 mod issuer;
 mod journal;
 mod manual;
+mod policy;
 mod serve;
 mod witness;
 
@@ -65,6 +66,7 @@ enum Command {
     },
     CheckConfig(check_config::CheckConfig),
     Issuer(issuer::Issuer),
+    Policy(policy::Policy),
     Journal(journal::Journal),
     Erase(erase::Erase),
     Witness(witness::Witness),
@@ -94,6 +96,8 @@ fn main() -> ExitCode {
         Command::Witness(witness) => witness.run(),
         Command::CheckConfig(check) => check.run(),
         Command::Issuer(issuer) => issuer.run(),
+        // Its answer may be no.
+        Command::Policy(policy) => return policy.run().unwrap_or_else(|error| failed(&error)),
         Command::Demo(demo) => demo.run(),
         Command::Bench(bench) => bench.run(),
         Command::Did { data, log } => did(&data, log),
@@ -102,11 +106,13 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cmtpd: {}", said(&error));
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("cmtpd: {}", said(error));
+    ExitCode::FAILURE
 }
 
 fn did(data: &data::Data, log: Option<u32>) -> anyhow::Result<()> {

@@ -185,10 +185,17 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         let node = Arc::clone(&node);
         async move { node.keep_summaries().await }
     });
+    let policies = tokio::spawn({
+        let node = Arc::clone(&node);
+        async move { node.keep_policies().await }
+    });
     let failed = loop {
         tokio::select! {
             told = signals.next() => match told {
-                Told::Reload => reload(&options, &node).await,
+                Told::Reload => {
+                    reload(&options, &node).await;
+                    node.reload_policies().await;
+                }
                 Told::Stop => break None,
             },
             // What is not durable must not be acknowledged, so there is nothing left to do.
@@ -212,6 +219,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     others.into_iter().for_each(Thread::join);
     running.abort();
     summaries.abort();
+    policies.abort();
     drop(said);
     node.summarize().await;
     node.close();
@@ -350,6 +358,9 @@ The configuration file (TOML) may hold any of these; flags win over it:
   listen = \"127.0.0.1:9433\"
   allow-remote = false                   # true: another than a loopback address
 
+  [policy]
+  folder = \"/etc/cmtpd/policies\"       # of *.cedar; without this, policies in the data directory
+
   [limits]                               # each may be set lower than chapter 15 of the specification
   in-flight-max = 1000
 
@@ -398,4 +409,5 @@ The configuration file (TOML) may hold any of these; flags win over it:
 
 A target that is spelled with a write opcode, such as 0xSW:orders:*, is a route for writes, any other one for reads.
 0xS:echo, 0xS:time, 0xS:time:ticks, 0xE:audit and State (0xS:ADDRESS:KEY, 0xSW:ADDRESS:KEY) are always there.
-SIGHUP reads the file again; listen, threads, data, bus, http, audit, limits and segment-bytes need a new start.";
+Policies decide what of a token's scope is allowed: see cmtpd policy --help. A change of them needs no signal.
+SIGHUP reads the file again; listen, threads, data, bus, http, audit, policy, limits and segment-bytes need a new start.";

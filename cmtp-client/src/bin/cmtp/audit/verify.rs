@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ColorChoice};
-use cmtp_client::audit::{Audit, AuditError, AuditOptions, keep, read_key_list};
+use cmtp_client::audit::{Audit, AuditError, AuditOptions, Decisions, keep, read_key_list};
+use cmtp_client::policy::IS_BUILT_IN;
 use cmtp_client::{Existing, Home, Identity, KnownNodes, Paint, Style, write_whole};
 use cmtp_codec::PublicKey;
 use cmtp_codec::audit::{Finding, Summary};
@@ -25,8 +26,9 @@ use crate::{terminal, verify};
 /// entry is compared with the log's tiles, and they with its checkpoint, which has to be signed by the log and to
 /// agree with the one that was seen last (folder audited in CMTP_HOME); every commit's signature is checked; every
 /// message is read from its records, with its hashes, signatures, steps and seal; so are writes without an outcome,
-/// erased messages without an entry that says so, and callers' receipts, which have to be in the log. The first
-/// index that is wrong is named. The result is one of:
+/// erased messages without an entry that says so, and callers' receipts, which have to be in the log. With --policies
+/// what policies decided is judged again, each by the set that was in force. The first index that is wrong is named.
+/// The result is one of:
 ///
 ///   sound       (exit 0)  all holds, and the node is one that you trust
 ///   consistent  (exit 5)  all holds, and nothing ties it to a node that you trust
@@ -35,6 +37,7 @@ use crate::{terminal, verify};
 ///   cmtp audit verify ~/.local/share/cmtpd --pin did:key:z6Mk…
 ///   cmtp audit verify archive --keys archive.keys --receipt answer.cmtp --report audit.txt
 ///   cmtp audit verify http://127.0.0.1:8080/log/0 --key-list key-list --policy policy.txt
+///   cmtp audit verify ~/.local/share/cmtpd --policies journal
 ///   cmtp audit verify archive --json | jq .first
 ///
 /// What can't be read ends with 2, a log that can't be reached with 3. Whether there are other nodes, or messages that
@@ -60,6 +63,13 @@ pub(crate) struct Verify {
     /// Which witnesses have to have cosigned the checkpoint: a file of `witness`, `group` and `quorum` lines.
     #[arg(long, value_name = "FILE")]
     policy: Option<String>,
+    /// Judge again what the node's policies decided, by those that its journal notes (the word journal), and those in DIR.
+    ///
+    /// DIR is a folder of .cedar files, as a node has one, or has such folders in it: one for each set that was ever in
+    /// force. What the node allowed and its policies deny, or the reverse, is named, and so is what was decided by policies
+    /// that nobody has.
+    #[arg(long, value_name = "DIR|journal", conflicts_with = "log_only")]
+    policies: Option<PathBuf>,
     /// Leave the records alone: check entries, log and checkpoint.
     #[arg(long)]
     log_only: bool,
@@ -144,6 +154,15 @@ impl Verify {
             let text = terminal::read_file(path, POLICY_MAX)?;
             let text = String::from_utf8(text).with_context(|| path.clone())?;
             options.policy = Some(text.parse().with_context(|| path.clone())?);
+        }
+        if let Some(folder) = &self.policies {
+            if !IS_BUILT_IN {
+                return Err(anyhow!("--policies: this cmtp was built without policies: build it with the feature `cedar`").into());
+            }
+            options.decisions = Some(match folder.to_str() {
+                Some("journal") => Decisions::of_journal(),
+                _ => Decisions::given(folder).map_err(failure)?,
+            });
         }
         for name in &self.receipt {
             let bytes = terminal::read_file(name, limits::STORED_MAX)?;
