@@ -5,8 +5,8 @@
 //! a new request of one that failed (what is sent again is sent byte for byte), and never calls authentic what the node's
 //! key does not vouch for.
 //!
-//! Start from [`Client`] (which has an [`Identity`] and a token), [`Channel`] (which connects, and again) and [`Request`]; an
-//! [`Answer`] comes back, or a [`Streaming`] one. A [`Connection`] by itself sends each request once.
+//! Start from [`Client`] (which has an [`Identity`], one persona of a [`Keyring`], and a token), [`Channel`] (which connects, and
+//! again) and [`Request`]; an [`Answer`] comes back, or a [`Streaming`] one. A [`Connection`] by itself sends each request once.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -318,8 +318,8 @@ fn transport(limits: &Limits) -> TransportConfig {
 const ADDRESS_TOKENS: u32 = 1;
 /// As long as a TLS ticket is good.
 const ADDRESS_TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
-/// Used tokens that are remembered, in two filters of half as much: with so many in a lifetime one in some thousand is wrongly taken
-/// for used, and its client asked to prove its address.
+/// Used tokens that are remembered, in two filters of half as much: with so many in a lifetime one in about 4,500 is wrongly
+/// taken for used, and its client asked to prove its address.
 const USED_TOKENS_BYTES: usize = 1 << 20;
 const USED_TOKENS: u64 = 200_000;
 /// A control stream, and room for types that a later version brings.

@@ -14,8 +14,7 @@ use serde_json::{Value, json};
 use crate::scene::{Cases, End, Scene, said};
 
 pub async fn run(cases: &mut Cases) {
-    // Without a session of its own the node has nothing to write at its start, nor a checkpoint a second later.
-    let scene = Scene::new("[session]\nopen = false");
+    let scene = Scene::new("");
     let before = files(scene.node.data());
     let mut told = BTreeSet::new();
     for (name, token) in table(&scene) {
@@ -291,7 +290,11 @@ fn stray_bits(token: &str) -> String {
 }
 
 /// Names and lengths of all files of the node.
+/// All files but the log's, which grows by what good callers do meanwhile, whenever it gets to it.
 fn files(folder: &Path) -> BTreeSet<(String, u64)> {
+    if folder.ends_with("log") {
+        return BTreeSet::new();
+    }
     let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
     entries
         .flat_map(|entry| match entry.file_type().unwrap().is_dir() {
