@@ -1,13 +1,11 @@
 //! Where connections begin.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use cmtp_codec::PublicKey;
 use cmtp_spec::{CloseCode, limits};
 use quinn::{Endpoint, TransportConfig, VarInt};
 use rustls::client::WebPkiServerVerifier;
@@ -24,7 +22,7 @@ use crate::identity::Identity;
 use crate::known_logs::KnownLogs;
 use crate::tls::{self, NodeVerifier, TlsError};
 use crate::token::{Token, TokenError};
-use crate::trust::{Trust, Untrusted};
+use crate::trust::{Numbers, Trust, Untrusted};
 
 /// How a [`Client`] calls.
 #[derive(Clone)]
@@ -100,7 +98,7 @@ pub struct Client {
     authorities: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
     endpoints: Mutex<Endpoints>,
     /// The highest key list number seen of each node: `[RCP-2]`.
-    numbers: Mutex<HashMap<PublicKey, u64>>,
+    numbers: Arc<Numbers>,
 }
 
 /// Sockets, one for each address family, opened when first needed.
@@ -126,7 +124,7 @@ impl Client {
             provider: Arc::new(aws_lc_rs::default_provider()),
             authorities: OnceLock::new(),
             endpoints: Mutex::default(),
-            numbers: Mutex::default(),
+            numbers: Arc::default(),
         })
     }
 
@@ -144,7 +142,8 @@ impl Client {
         let established = tokio::time::timeout(CONNECT_TIMEOUT, established).await;
         let established = established.map_err(|_elapsed| ConnectError::TimedOut { address })??;
         let (identity, logs) = (self.identity.clone(), Arc::clone(&self.logs));
-        Connection::new(established, identity, self.token.as_ref(), self.limits, logs)
+        let (token, numbers) = (self.token.as_ref(), Arc::clone(&self.numbers));
+        Connection::new(established, identity, token, self.limits, logs, numbers)
     }
 
     /// Connects to whichever address of `host` answers first, each called a little after the one before.
@@ -209,22 +208,29 @@ impl Client {
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
         config.transport_config(Arc::new(transport(self.idle_timeout)));
         let quic = self.endpoint(address)?.connect_with(config, address, host)?.await?;
-        let (control, settings, keys) = match Control::open(&quic).await {
-            Ok(opened) => opened,
-            Err(error) => {
-                error.close(&quic);
-                return Err(error.into());
-            }
-        };
+        let opened = Control::open(&quic).await;
+        let (mut control, settings, mut keys) = opened.inspect_err(|error| error.close(&quic))?;
         let identity = quic.peer_identity();
         let chain =
             identity.and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
         let certificate = verifier.certificate(chain.as_ref().and_then(|chain| chain.first()));
+        let mut seen = self.numbers.of(&keys.root);
+        // The node replaced its keys while this connection was made, and other connections know: this one is told next.
+        if seen.is_some_and(|seen| keys.number < seen)
+            && let Ok(Ok(newer)) = tokio::time::timeout(NEWER_KEYS, control.keys()).await
+        {
+            keys = newer;
+            seen = self.numbers.of(&keys.root);
+        }
         let root = keys.root;
-        let seen = self.numbers().get(&root).copied();
-        match trust.decide(keys, certificate, seen, clock::now()) {
+        let decided = trust.decide(keys, certificate, seen, clock::now());
+        // Another connection may have been shown a newer list meanwhile.
+        let decided = decided.and_then(|(keys, by)| {
+            self.numbers.raise(&root, keys.number)?;
+            Ok((keys, by))
+        });
+        match decided {
             Ok((keys, trusted_by)) => {
-                self.numbers().insert(root, keys.number);
                 Ok(Established { quic, control, settings, keys, trusted_by })
             }
             Err(error) => {
@@ -258,10 +264,6 @@ impl Client {
         let endpoint = Endpoint::client(any).map_err(ConnectError::Socket)?;
         *slot = Some(endpoint.clone());
         Ok(endpoint)
-    }
-
-    fn numbers(&self) -> std::sync::MutexGuard<'_, HashMap<PublicKey, u64>> {
-        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -351,6 +353,8 @@ fn transport(idle_timeout: Duration) -> TransportConfig {
 
 /// Four of the largest bodies: layers and several bodies of an answer fit, and a client's memory stays bounded.
 const ANSWER_MAX: u64 = 4 * limits::BODY_MAX;
+/// A node tells its connections of new keys at once.
+const NEWER_KEYS: Duration = Duration::from_secs(1);
 /// With quinn's first guess of 333 ms for a round trip, lost first packets are sent again after about 1 and 3 seconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The control stream, and some of types that are not known yet.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use cmtp_codec::{Link, Part};
-use cmtp_spec::{Status, Step, remedies};
+use cmtp_codec::{Link, Part, PublicKey};
+use cmtp_spec::{Status, Step, limits, remedies};
 use tokio::time::Instant;
 
 use crate::answer::Answer;
@@ -48,6 +48,8 @@ pub struct Streaming {
     token: TokenShown,
     /// Until when the first layer has to be there.
     patience: Option<Instant>,
+    /// What came, and names a key that is waited for; until when.
+    held: Option<(Part, Instant)>,
     ending: Option<Ending>,
 }
 
@@ -71,10 +73,11 @@ impl Streaming {
         patience: Option<Duration>,
         keep: bool,
     ) -> Self {
-        let judge = Box::new(Judge::new(connection.expected(), &request, keep));
+        let (expected, keys) = (connection.expected(), connection.keys());
+        let judge = Box::new(Judge::new(expected, keys, &request, keep));
         let patience = patience.and_then(|patience| Instant::now().checked_add(patience));
         let exchange = Box::new(exchange);
-        Self { connection, request, exchange, judge, token, patience, ending: None }
+        Self { connection, request, exchange, judge, token, patience, held: None, ending: None }
     }
 
     /// Keeps all layers, so that the end holds a whole [`Answer`]; to be called before anything is read.
@@ -104,7 +107,11 @@ impl Streaming {
             if self.token == TokenShown::Asked {
                 self.show_token().await?;
             }
-            let part = self.part().await?;
+            if self.held.is_none() {
+                self.held = Some((self.part().await?, Instant::now() + KEYS_WAIT));
+            }
+            self.await_keys().await;
+            let Some((part, _)) = self.held.take() else { continue };
             self.take(part).inspect_err(|error| {
                 self.exchange.reset(error.close_code());
                 self.judge.silence();
@@ -150,6 +157,17 @@ impl Streaming {
         Err(error)
     }
 
+    /// [NKY-9] Waits for a key list that has the key which the part that came names.
+    async fn await_keys(&mut self) {
+        let Some((part, until)) = &self.held else { return };
+        if let Some(key) = node_key(part) {
+            let listed = self.connection.keys_with(key);
+            // Where none comes the part is judged by the list that is there.
+            let _elapsed = tokio::time::timeout_at(*until, listed).await;
+        }
+        self.judge.renew(&self.connection.keys());
+    }
+
     fn take(&mut self, part: Part) -> Result<(), CallError> {
         self.patience = None;
         match part {
@@ -191,7 +209,19 @@ impl Streaming {
     }
 
     fn new_judge(&self, keep: bool) -> Judge {
-        Judge::new(self.connection.expected(), &self.request, keep)
+        let (expected, keys) = (self.connection.expected(), self.connection.keys());
+        Judge::new(expected, keys, &self.request, keep)
+    }
+}
+
+/// The node's own key that a part names, if it names one.
+fn node_key(part: &Part) -> Option<PublicKey> {
+    match part {
+        Part::Link(link) => {
+            matches!(link.step(), Step::ADMIT | Step::SEGMENT).then(|| link.actor())
+        }
+        Part::Interim(seal) | Part::Seal(seal) => Some(seal.key),
+        _ => None,
     }
 }
 
@@ -199,6 +229,9 @@ impl Streaming {
 fn refuses_token(link: &Link) -> bool {
     link.step() == Step::ADMIT && link.status() == Status::TOKEN_INVALID
 }
+
+/// KEYS comes on another stream than the answer.
+const KEYS_WAIT: Duration = Duration::from_secs(limits::KEYS_WAIT);
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
