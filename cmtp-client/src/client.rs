@@ -230,9 +230,7 @@ impl Client {
             Ok((keys, by))
         });
         match decided {
-            Ok((keys, trusted_by)) => {
-                Ok(Established { quic, control, settings, keys, trusted_by })
-            }
+            Ok((keys, trusted_by)) => Ok(Established { quic, control, settings, keys, trusted_by }),
             Err(error) => {
                 quic.close(close::varint(CloseCode::UNTRUSTED), b"");
                 Err(error.into())

@@ -13,11 +13,12 @@ use tokio::sync::watch;
 
 use crate::limits::Limits;
 use crate::node::Node;
+use crate::node_keys::NodeKeys;
 use crate::outgoing::{Ended, Outbox};
 use crate::refusal::Refusal;
 use crate::refusals::Reason;
 use crate::room::{Memory, Share};
-use crate::token::Token;
+use crate::token::{Token, TokenError};
 use crate::writes;
 
 /// What one connection has proved.
@@ -111,9 +112,10 @@ impl Proved {
     }
 
     /// When the last of the tokens of `holder` that this connection showed expires, microseconds since 1970.
-    pub(crate) fn expires(&self, holder: &PublicKey) -> u64 {
+    pub(crate) fn expires(&self, holder: &PublicKey, keys: &NodeKeys, now: u64) -> u64 {
         let state = self.state();
-        let tokens = state.tokens.values().filter(|token| token.holder == *holder);
+        let tokens = state.tokens.values();
+        let tokens = tokens.filter(|token| token.holder == *holder && token.is_by(keys, now));
         tokens.map(|token| token.expires_at()).max().unwrap_or(0)
     }
 
@@ -131,11 +133,17 @@ impl Proved {
                 Refusal::new(Status::TOKEN_INVALID, "this connection has not shown that token")
                     .with_remedy(remedies::RESEND_TOKEN)
             })?,
-            Auth::Shown { proof, token } => self.check(node, token, proof).map_err(|reason| {
-                self.state().bad += 1;
-                refuse_token(node, reason)
-            })?,
+            Auth::Shown { proof, token } => {
+                self.check(node, token, proof, now).map_err(|reason| {
+                    self.state().bad += 1;
+                    refuse_token(node, reason)
+                })?
+            }
         };
+        // [NKY-8] A token of a replaced key MUST be refused on a connection that showed it before, too.
+        if !node.with_keys(|keys| token.is_by(keys, now)) {
+            return Err(refuse_token(node, Reason::Token(TokenError::Retired)));
+        }
         // [QUI-13] [ADM-4] Expiry is checked at each request.
         if token.is_valid_at(now) {
             Ok(token)
@@ -163,6 +171,7 @@ impl Proved {
         node: &Node,
         shown: &[u8],
         proof: &cmtp_codec::Signature,
+        now: u64,
     ) -> Result<Arc<Token>, Reason> {
         let digest = Digest::of(shown);
         {
@@ -175,7 +184,7 @@ impl Proved {
                 return Err(Reason::Exhausted);
             }
         }
-        let token = Token::verify(shown, &node.key)?;
+        let token = node.with_keys(|keys| Token::verify(shown, keys, now))?;
         let mut payload = [0; 96];
         payload[..32].copy_from_slice(&self.exporter);
         payload[32..64].copy_from_slice(&node.did().0);
@@ -281,9 +290,15 @@ impl Admission {
     }
 
     /// The admit layer.
-    pub(crate) fn layer(&self, node: &Node, proved: &Proved, time: u64, salt: Salt) -> Layer {
+    pub(crate) fn layer(
+        &self,
+        node: &Node,
+        proved: &Proved,
+        (actor, time): (PublicKey, u64),
+        salt: Salt,
+    ) -> Layer {
         // [ADM-8] An admit layer MUST carry these; one that passes carries `policies`.
-        let layer = Layer::new(Step::ADMIT, node.key.layer_key().public(), time, salt)
+        let layer = Layer::new(Step::ADMIT, actor, time, salt)
             .with_public(Field::octet(FieldIndex::CONNECTION_KIND, ConnectionKind::DIRECT.0))
             .with_public(Field::digest(FieldIndex::EXPORTER_DIGEST, Digest::of(&proved.exporter)))
             .with_public(Field::digest(FieldIndex::TOKEN_DIGEST, self.token_digest))

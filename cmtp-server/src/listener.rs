@@ -25,7 +25,7 @@ use crate::exchange::code;
 use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::node::Node;
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 use crate::refusals::Reason;
 
 /// A node that listens.
@@ -68,9 +68,9 @@ impl Bound {
     /// [`ListenError`] says what is wrong with the key.
     pub fn listen(self) -> Result<Listener, ListenError> {
         let Self { socket, node, gate } = self;
-        let config = server_config(&node.key, &node.limits)?;
+        let config = server_config(&node.keys(), &node.limits)?;
         let listen = socket.local_addr().map_err(ListenError::Socket)?;
-        let endpoint = endpoint(endpoint_config(&node.key), config, socket);
+        let endpoint = endpoint(endpoint_config(&node.keys()), config, socket);
         let endpoint = endpoint.map_err(|source| ListenError::Bind { listen, source })?;
         Ok(Listener { endpoint, node, gate })
     }
@@ -96,7 +96,19 @@ impl Listener {
 
     /// Serves connections until [`Listener::close`].
     pub async fn run(&self) {
-        while let Some(incoming) = self.endpoint.accept().await {
+        let mut keys = self.node.watch_keys();
+        // Those that it was made with may have been replaced since.
+        keys.mark_changed();
+        loop {
+            let incoming = tokio::select! {
+                incoming = self.endpoint.accept() => incoming,
+                // The node has the sender, and the listener the node.
+                _kept = keys.changed() => {
+                    self.renew(&keys.borrow_and_update());
+                    continue;
+                }
+            };
+            let Some(incoming) = incoming else { return };
             if self.node.drain.is_cancelled() {
                 incoming.refuse();
                 continue;
@@ -118,6 +130,14 @@ impl Listener {
                     Err(_elapsed) => node.refusals.count(Reason::Handshake),
                 }
             });
+        }
+    }
+
+    /// Shows new connections a certificate with the TLS key of now.
+    fn renew(&self, keys: &NodeKeys) {
+        match server_config(keys, &self.node.limits) {
+            Ok(config) => self.endpoint.set_server_config(Some(config)),
+            Err(error) => tracing::error!(%error, "new connections are shown the old certificate"),
         }
     }
 
@@ -216,8 +236,8 @@ fn failed(error: &ConnectionError) -> Reason {
     }
 }
 
-fn server_config(key: &NodeKey, limits: &Limits) -> Result<ServerConfig, ListenError> {
-    let pkcs8 = PrivatePkcs8KeyDer::from(key.tls_pkcs8()?);
+fn server_config(keys: &NodeKeys, limits: &Limits) -> Result<ServerConfig, ListenError> {
+    let pkcs8 = PrivatePkcs8KeyDer::from(keys.tls_pkcs8()?);
     // [QUI-3] The certificate holds one of the node's TLS keys as an Ed25519 key; clients know it by the key.
     let certificate = CertificateParams::new(vec!["cmtp.invalid".to_owned()])?
         .self_signed(&KeyPair::try_from(&pkcs8)?)?;
@@ -241,10 +261,10 @@ fn server_config(key: &NodeKey, limits: &Limits) -> Result<ServerConfig, ListenE
 
 /// The same at every start: a client that sends to a node which was started again is told at once that its connection is
 /// gone (RFC 9000 section 10.3), and need not wait for `idle-timeout`.
-fn endpoint_config(key: &NodeKey) -> EndpointConfig {
-    let reset = key.derived("stateless reset");
+fn endpoint_config(keys: &NodeKeys) -> EndpointConfig {
+    let reset = keys.derived("stateless reset");
     let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset)));
-    let [a, b, c, d, e, f, g, h, ..] = key.derived("connection ids");
+    let [a, b, c, d, e, f, g, h, ..] = keys.derived("connection ids");
     let ids = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
     config

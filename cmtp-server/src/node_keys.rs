@@ -1,220 +1,244 @@
-//! The node's secret key, on disk.
+//! The node's keys, on disk: a root key, and the online keys in the list that it signed.
+//! `cmtp-spec/spec/25-node-keys.md`.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+mod error;
+mod online;
+mod root;
+mod rotate;
+
+use std::fmt;
+use std::path::Path;
+use std::time::SystemTime;
 
 use aws_lc_rs::hmac;
-use cmtp_client::{Existing, Identity, write_whole};
 use cmtp_codec::log::{NoteKind, NoteSigner, VerifierKey, log_origin};
-use cmtp_codec::{Digest, KeyList, ListedKey, PublicKey, SignatureError, SigningKey};
+use cmtp_codec::{Digest, KeyList, ListedKey, PublicKey, SignatureError, SigningKey, Verified};
 use cmtp_spec::KeyUse;
-use data_encoding::HEXLOWER_PERMISSIVE;
 
-/// The node's root key, which stands for every use but one in its key list (`cmtp-spec/spec/13-receipts.md`).
+use crate::node;
+pub use crate::node_keys::error::{NodeKeysError, RootKeyError, RotateError};
+use crate::node_keys::online::Online;
+pub use crate::node_keys::root::{Passphrase, RootKey};
+pub use crate::node_keys::rotate::{Rotation, rotate};
+
+/// What a node signs and hides with while it runs: an online key for each use, and the list that its root key signed.
+///
+/// A snapshot: where keys are replaced there is another one, and who holds this one goes on with it.
 #[derive(Debug)]
-pub struct NodeKey {
-    root: SigningKey,
-    /// Of the key that signs checkpoints, and nothing else.
-    log: PublicKey,
-    /// Makes keys that are no signing keys, for what must be the same at every start.
-    secret: hmac::Key,
+pub struct NodeKeys {
+    list: Verified<KeyList>,
+    tls: SigningKey,
+    token: SigningKey,
+    layer: SigningKey,
+    log: (PublicKey, Seed),
+    secrets: Secrets,
 }
 
-impl NodeKey {
-    /// A key from its seed; nothing is kept on disk.
-    ///
-    /// # Errors
-    /// [`NodeKeyError::Crypto`].
-    pub fn from_seed(seed: &[u8; 32]) -> Result<Self, NodeKeyError> {
-        let secret = hmac::Key::new(hmac::HMAC_SHA256, seed);
-        let log = SigningKey::from_seed(&derive(&secret, LOG_KEY))?.public();
-        Ok(Self { root: SigningKey::from_seed(seed)?, log, secret })
-    }
+/// A seed, which nothing shows.
+struct Seed([u8; 32]);
 
-    /// Whether the data directory `data` has a key.
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// Secrets that are no signing keys, for what must be the same at every start.
+struct Secrets {
+    secret: hmac::Key,
+    /// Those that a node had when they were derived from its root key.
+    kept: Vec<(String, [u8; 32])>,
+}
+
+impl NodeKeys {
+    /// Whether the data directory `data` has a node's keys.
     pub fn is_in(data: &Path) -> bool {
-        data.join(FILE).exists()
+        data.join(online::FILE).exists() || data.join(root::FILE).exists()
     }
 
-    /// Reads the key of the data directory `data`, and makes one where there is none.
+    /// Reads the keys of the data directory `data`, and makes them where there are none. The root key need not be there.
     ///
     /// # Errors
-    /// [`NodeKeyError`] names the file.
-    pub fn load_or_create(data: &Path) -> Result<Self, NodeKeyError> {
-        let path = data.join(FILE);
-        let io = |source| NodeKeyError::Io { path: path.clone(), source };
-        let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut seed = [0; 32];
-                aws_lc_rs::rand::fill(&mut seed).map_err(|_no_entropy| SignatureError::Mismatch)?;
-                match save(data, &seed) {
-                    // `serve` and `grant` may both be the first: whoever is second takes the other's key.
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    saved => saved.map_err(io)?,
-                }
-                fs::read_to_string(&path).map_err(io)?
-            }
-            read => read.map_err(io)?,
+    /// [`NodeKeysError`] names the file.
+    pub fn load_or_create(data: &Path) -> Result<Self, NodeKeysError> {
+        let is_new = !Self::is_in(data);
+        let root = match RootKey::in_data(data) {
+            Ok(root) => Some(root),
+            Err(RootKeyError::Missing { .. }) if is_new => Some(RootKey::create(data)?),
+            Err(RootKeyError::Missing { .. } | RootKeyError::Offline { .. }) => None,
+            Err(error) => return Err(error.into()),
         };
-        Self::from_seed(&parse(&text).ok_or(NodeKeyError::Malformed { path })?)
+        let online = match (Online::load(data)?, &root) {
+            (Some(online), _) => online,
+            // Another process may be the first: whoever is second takes the other's keys.
+            (None, Some(root)) => Online::create(data, root, is_new, node::now())?,
+            (None, None) => return Err(NodeKeysError::Lost { path: data.join(online::FILE) }),
+        };
+        let path = || data.join(online::FILE);
+        if root.is_some_and(|root| root.public() != online.list.root) {
+            return Err(NodeKeysError::OtherRoot { path: path() });
+        }
+        Self::new(online)?.ok_or_else(|| NodeKeysError::Malformed { path: path() })
     }
 
-    /// The node of the data directory `data` as a caller: what only the node's operator may ask is asked so.
-    ///
-    /// # Errors
-    /// [`NodeKeyError`] names the file.
-    pub fn identity(data: &Path) -> Result<Identity, NodeKeyError> {
-        let path = data.join(FILE);
-        let text = fs::read_to_string(&path)
-            .map_err(|source| NodeKeyError::Io { path: path.clone(), source })?;
-        let seed = parse(&text).ok_or(NodeKeyError::Malformed { path })?;
-        // A seed is all that can be wrong with an identity that is not kept.
-        Identity::from_seed(&seed).map_err(|_refused| SignatureError::Mismatch.into())
+    /// Reads the keys again that the data directory holds by now.
+    pub(crate) fn load(data: &Path) -> Result<Self, NodeKeysError> {
+        let path = || data.join(online::FILE);
+        let online = Online::load(data)?.ok_or_else(|| NodeKeysError::Lost { path: path() })?;
+        Self::new(online)?.ok_or_else(|| NodeKeysError::Malformed { path: path() })
     }
 
-    /// Who the node is.
-    pub const fn public(&self) -> PublicKey {
-        self.root.public()
+    /// What changes when the keys on the disk do; `None` where they can't be looked at.
+    pub(crate) async fn stamp(data: &Path) -> Option<Stamp> {
+        let found = tokio::fs::metadata(data.join(online::FILE)).await.ok()?;
+        Some(Stamp {
+            file: std::os::unix::fs::MetadataExt::ino(&found),
+            size: found.len(),
+            changed: found.modified().ok(),
+        })
+    }
+
+    /// `None` where the list is not signed, or does not have the keys.
+    fn new(online: Online) -> Result<Option<Self>, NodeKeysError> {
+        let Online { seeds, secret, kept, list } = online;
+        let Ok(list) = list.verify() else { return Ok(None) };
+        let keys = Self {
+            tls: SigningKey::from_seed(&seeds.tls)?,
+            token: SigningKey::from_seed(&seeds.token)?,
+            layer: SigningKey::from_seed(&seeds.layer)?,
+            log: (SigningKey::from_seed(&seeds.log)?.public(), Seed(seeds.log)),
+            secrets: Secrets { secret: hmac::Key::new(hmac::HMAC_SHA256, &secret), kept },
+            list,
+        };
+        let is_listed = |key_use| keys.list.lists(key_use, &keys.current(key_use));
+        let is_whole = USES.into_iter().all(is_listed);
+        Ok(is_whole.then_some(keys))
+    }
+
+    /// One key for all uses but the log's, as nodes had it before they had lists of online keys; nothing is kept on disk.
+    #[cfg(test)]
+    pub(crate) fn from_seed(seed: &[u8; 32]) -> Result<Self, NodeKeysError> {
+        let root = RootKey::from_seed(*seed)?;
+        let seeds =
+            online::Seeds { tls: *seed, token: *seed, layer: *seed, log: root.derived(LOG_KEY) };
+        let list = KeyList::sign(root.key(), 1, online::before(&root)?);
+        let online = Online { seeds, secret: *seed, kept: Vec::new(), list };
+        Self::new(online)?.ok_or(NodeKeysError::Crypto(SignatureError::Mismatch))
+    }
+
+    /// Who the node is: its root key.
+    pub fn public(&self) -> PublicKey {
+        self.list.root
     }
 
     /// The key list that the node serves.
     pub fn key_list(&self) -> KeyList {
-        let listed = |&key_use: &KeyUse| ListedKey {
-            key_use,
-            key: if key_use == KeyUse::LOG { self.log } else { self.root.public() },
-            not_before: 0,
-            not_after: KeyList::NO_END,
-        };
-        KeyList::sign(&self.root, KEY_LIST, USES.iter().map(listed).collect())
+        (*self.list).clone()
+    }
+
+    /// The same, as what was checked.
+    pub const fn list(&self) -> &Verified<KeyList> {
+        &self.list
+    }
+
+    /// Whether the node uses this key now.
+    pub fn is_current(&self, listed: &ListedKey) -> bool {
+        USES.contains(&listed.key_use) && self.current(listed.key_use) == listed.key
     }
 
     /// By which others verify the checkpoints of the log with this number.
     ///
     /// # Errors
-    /// [`NodeKeyError::Crypto`].
-    pub fn log_key(&self, number: u32) -> Result<VerifierKey, NodeKeyError> {
-        Ok(self.log_signer(number)?.public().clone())
+    /// [`NodeKeysError::Crypto`].
+    pub fn log_key(&self, number: u32) -> Result<VerifierKey, NodeKeysError> {
+        let origin = log_origin(&self.public(), number);
+        // An origin is a name, and the key has been made.
+        VerifierKey::new(&origin, NoteKind::Ed25519, self.log.0)
+            .map_err(|_name| NodeKeysError::Crypto(SignatureError::Mismatch))
     }
 
     /// [LOG-21] Signs the checkpoints of the log with this number, by a key that signs nothing else.
-    pub(crate) fn log_signer(&self, number: u32) -> Result<NoteSigner, NodeKeyError> {
-        let key = SigningKey::from_seed(&self.derived(LOG_KEY))?;
-        let signer = NoteSigner::new(log_origin(&self.public(), number), NoteKind::Ed25519, key);
-        // An origin is a name, and the key has just been made.
-        signer.map_err(|_name| NodeKeyError::Crypto(SignatureError::Mismatch))
+    pub(crate) fn log_signer(&self, number: u32) -> Result<NoteSigner, NodeKeysError> {
+        let origin = log_origin(&self.public(), number);
+        let signer =
+            NoteSigner::new(origin, NoteKind::Ed25519, SigningKey::from_seed(&self.log.1.0)?);
+        signer.map_err(|_name| NodeKeysError::Crypto(SignatureError::Mismatch))
     }
 
     /// The key for layers and R0.
     pub(crate) const fn layer_key(&self) -> &SigningKey {
-        &self.root
+        &self.layer
     }
 
     /// The key for tokens.
     pub(crate) const fn token_key(&self) -> &SigningKey {
-        &self.root
+        &self.token
     }
 
-    /// A secret of the node's own for one purpose.
+    /// The layer keys that sealed at any time.
+    pub(crate) fn sealers(&self) -> Vec<PublicKey> {
+        let listed = self.list.keys.iter().filter(|listed| listed.key_use == KeyUse::LAYER);
+        listed.map(|listed| listed.key).collect()
+    }
+
+    /// A secret of the node's own for one purpose, the same whatever keys are replaced.
     pub(crate) fn derived(&self, purpose: &str) -> [u8; 32] {
-        derive(&self.secret, purpose)
+        let Secrets { secret, kept } = &self.secrets;
+        let kept = kept.iter().find(|(of, _)| of == purpose);
+        kept.map_or_else(|| derive(secret, purpose), |(_, secret)| *secret)
     }
 
     /// The key for TLS, as PKCS #8.
     pub(crate) fn tls_pkcs8(&self) -> Result<Vec<u8>, SignatureError> {
-        self.root.to_pkcs8()
+        self.tls.to_pkcs8()
+    }
+
+    fn current(&self, key_use: KeyUse) -> PublicKey {
+        match key_use {
+            KeyUse::TLS => self.tls.public(),
+            KeyUse::TOKEN => self.token.public(),
+            KeyUse::LAYER => self.layer.public(),
+            _ => self.log.0,
+        }
     }
 }
 
-/// Why there is no node key.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NodeKeyError {
-    /// The file can't be read or written.
-    #[error("node key {}: {source}; the data directory (--data) has to be one that cmtpd can write", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The file holds something else.
-    #[error("node key {}: not a node key; restore it from a backup, or move it away to make a new node", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The crypto library failed.
-    #[error("node key: {0}")]
-    Crypto(#[from] SignatureError),
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// When a file was made, and which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    file: u64,
+    size: u64,
+    changed: Option<SystemTime>,
 }
 
 fn derive(secret: &hmac::Key, purpose: &str) -> [u8; 32] {
     keyed_hash(secret, format!("cmtpd/0 {purpose}").as_bytes()).0
 }
 
-/// A hash that only who has the node's key can make.
+/// A hash that only who has the secret can make.
 pub(crate) fn keyed_hash(secret: &hmac::Key, text: &[u8]) -> Digest {
     let mut hash = [0; 32];
     hash.copy_from_slice(hmac::sign(secret, text).as_ref());
     Digest(hash)
 }
 
-fn parse(text: &str) -> Option<[u8; 32]> {
-    let hex = text.trim_end().strip_prefix(HEADER)?;
-    HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok()?.try_into().ok()
+fn random() -> Result<[u8; 32], NodeKeysError> {
+    let mut seed = [0; 32];
+    aws_lc_rs::rand::fill(&mut seed).map_err(|_no_entropy| NodeKeysError::NoEntropy)?;
+    Ok(seed)
 }
 
-fn save(data: &Path, seed: &[u8; 32]) -> io::Result<()> {
-    fs::create_dir_all(data)?;
-    let text = format!("{HEADER}{}\n", HEXLOWER_PERMISSIVE.encode(seed));
-    write_whole(&data.join(FILE), text.as_bytes(), Existing::Keep)
-}
-
-const FILE: &str = "node.key";
-const HEADER: &str = "cmtp-node-key-v0 ";
-/// A list with a key of its own for the log replaces that of nodes before, which had one key for all.
-const KEY_LIST: u64 = 1;
 /// What the node itself signs.
 const USES: [KeyUse; 4] = [KeyUse::TLS, KeyUse::TOKEN, KeyUse::LAYER, KeyUse::LOG];
+/// What the log's key was derived for, when all keys were.
 const LOG_KEY: &str = "log key";
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    #[test]
-    fn a_key_is_made_once_and_read_again() {
-        let data = tempfile::tempdir().unwrap();
-        assert!(!NodeKey::is_in(data.path()));
-        let made = NodeKey::load_or_create(data.path()).unwrap();
-        assert!(NodeKey::is_in(data.path()));
-        let read = NodeKey::load_or_create(data.path()).unwrap();
-        assert_eq!(made.public(), read.public());
-        let mode = fs::metadata(data.path().join(FILE)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[test]
-    fn two_that_are_first_at_once_get_one_key() {
-        let data = tempfile::tempdir().unwrap();
-        let load = || NodeKey::load_or_create(data.path()).unwrap().public();
-        let keys = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(load)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
-        });
-        assert!(keys.iter().all(|key| *key == keys[0]));
-    }
-
-    #[test]
-    fn a_file_that_is_no_key_is_not_overwritten() {
-        let data = tempfile::tempdir().unwrap();
-        fs::write(data.path().join(FILE), "hello").unwrap();
-        let error = NodeKey::load_or_create(data.path()).unwrap_err();
-        assert!(matches!(error, NodeKeyError::Malformed { .. }));
-        assert_eq!(fs::read_to_string(data.path().join(FILE)).unwrap(), "hello");
-    }
-}
+mod tests;

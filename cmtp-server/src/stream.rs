@@ -52,7 +52,7 @@ pub(crate) async fn serve(
             next = segments.next() => next,
             _stopped = answer.stopped() => break End::Cut,
             // [QUI-26] When no token of the caller is valid any more, and when the node stops.
-            () = token_expired(proved, admitted) => break End::Cut,
+            () = token_expired(node, proved, admitted) => break End::Cut,
             () = node.draining() => break End::Cut,
         };
         let bytes = match next {
@@ -126,15 +126,26 @@ fn cut(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
 }
 
 /// Waits until no token of the caller that this connection showed is valid any more.
-async fn token_expired(proved: &Proved, admitted: &Admitted) {
+async fn token_expired(node: &Node, proved: &Proved, admitted: &Admitted) {
+    let mut keys = node.watch_keys();
     loop {
-        let expires = proved.expires(&admitted.caller).max(admitted.token.expires_at());
-        let left = expires.saturating_sub(node::now());
+        let now = node::now();
+        let expires = {
+            let keys = keys.borrow_and_update();
+            let other = proved.expires(&admitted.caller, &keys, now);
+            let is_good = admitted.token.is_by(&keys, now);
+            if is_good { other.max(admitted.token.expires_at()) } else { other }
+        };
+        let left = expires.saturating_sub(now);
         if left == 0 {
             return;
         }
-        let mut expiry = pin!(tokio::time::sleep(Duration::from_micros(left)));
-        expiry.as_mut().await;
+        let expiry = pin!(tokio::time::sleep(Duration::from_micros(left)));
+        tokio::select! {
+            () = expiry => {}
+            // [NKY-8] The key that signed the token may be among those that were replaced.
+            _kept_by_the_node = keys.changed() => {}
+        }
     }
 }
 

@@ -171,6 +171,10 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     println!(
         "cmtpd listens on {address} as {did} (pin it: cmtp call --pin {did} cmtp://{address}/0xS:echo)"
     );
+    let keys = tokio::spawn({
+        let node = Arc::clone(&node);
+        async move { node.keep_keys().await }
+    });
     let summaries = tokio::spawn({
         let node = Arc::clone(&node);
         async move { node.keep_summaries().await }
@@ -206,6 +210,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     others.into_iter().for_each(Thread::join);
     running.abort();
     summaries.abort();
+    keys.abort();
     drop(said);
     node.summarize().await;
     node.close();
@@ -260,6 +265,9 @@ fn runtime() -> std::io::Result<Runtime> {
 }
 
 async fn reload(options: &Serve, node: &Node) {
+    if let Err(error) = node.renew_keys().await {
+        tracing::error!(%error, "the keys of before stay in use");
+    }
     let reloaded = match options.config() {
         Ok(config) => node.reload(&config).await.map_err(anyhow::Error::from),
         Err(error) => Err(error),
@@ -327,4 +335,4 @@ The configuration file (TOML) may hold any of these; flags win over it:
 
 A target that is spelled with a write opcode, such as 0xSW:orders:*, is a route for writes, any other one for reads.
 0xS:echo, 0xS:time, 0xS:time:ticks, 0xE:audit and State (0xS:ADDRESS:KEY, 0xSW:ADDRESS:KEY) are always there.
-SIGHUP reads the file again; listen, threads, data, bus, http, audit, limits and segment-bytes need a new start.";
+SIGHUP reads the file and the node's keys again; listen, threads, data, bus, http, audit, limits and segment-bytes need a new start.";
