@@ -119,7 +119,9 @@ impl Node {
             (true, None) => return Err(NodeError::NoBusForAudit),
             (true, Some(bus)) => {
                 let (follower, audit) = (journal.follow(), metrics.audit.clone());
-                let stream = AuditStream::new(bus, follower, &keys.public(), config.audit, audit);
+                // The log may be one that was begun just now.
+                let of = (&keys.public(), journal.log_number());
+                let stream = AuditStream::new(bus, follower, of, config.audit, audit);
                 Some(AbortOnDropHandle::new(tokio::spawn(stream.run())))
             }
         };
