@@ -1,13 +1,11 @@
 //! Where connections begin.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cmtp_codec::PublicKey;
 use cmtp_spec::{CloseCode, limits};
 use quinn::{Endpoint, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
@@ -24,7 +22,7 @@ use crate::session::{Login, Opener, Sessions};
 use crate::tls::TlsError;
 use crate::tls_sessions::{Judges, TlsSessions, Way};
 use crate::token::{Token, TokenError};
-use crate::trust::{Trust, Untrusted};
+use crate::trust::{Numbers, Trust, Untrusted};
 
 /// How a [`Client`] calls.
 #[derive(Clone)]
@@ -113,7 +111,7 @@ pub struct Client {
     tls: TlsSessions,
     endpoints: Mutex<Endpoints>,
     /// The highest key list number seen of each node: `[RCP-2]`.
-    numbers: Mutex<HashMap<PublicKey, u64>>,
+    numbers: Arc<Numbers>,
 }
 
 /// Sockets, one for each address family, opened when first needed.
@@ -149,7 +147,7 @@ impl Client {
             login,
             tls: TlsSessions::new(),
             endpoints: Mutex::default(),
-            numbers: Mutex::default(),
+            numbers: Arc::default(),
         })
     }
 
@@ -168,8 +166,9 @@ impl Client {
         let established = established.map_err(|_elapsed| ConnectError::TimedOut { address })??;
         let (identity, logs) = (self.identity.clone(), Arc::clone(&self.logs));
         let opener = Opener::new(&self.sessions, self.login.clone(), self.token.is_some());
-        let token = self.token.as_ref();
-        let connection = Connection::new(established, identity, token, self.limits, logs, opener)?;
+        let (token, numbers) = (self.token.as_ref(), Arc::clone(&self.numbers));
+        let kept = (logs, numbers, opener);
+        let connection = Connection::new(established, identity, token, self.limits, kept)?;
         connection.take_up_session().await;
         Ok(connection)
     }
@@ -257,24 +256,29 @@ impl Client {
     ) -> Result<Established, ConnectError> {
         let config = way.config(transport(self.idle_timeout));
         let quic = self.endpoint(address)?.connect_with(config, address, host)?.await?;
-        let (control, settings, keys) = match Control::open(&quic).await {
-            Ok(opened) => opened,
-            Err(error) => {
-                error.close(&quic);
-                return Err(error.into());
-            }
-        };
+        let opened = Control::open(&quic).await;
+        let (mut control, settings, mut keys) = opened.inspect_err(|error| error.close(&quic))?;
         let chain = quic.peer_identity();
         let chain = chain.and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
         let chain = chain.as_ref().map(|chain| chain.as_slice()).unwrap_or_default();
         let certificate = way.verifier.certificate(chain, host);
+        let mut seen = self.numbers.of(&keys.root);
+        // The node replaced its keys while this connection was made, and other connections know: this one is told next.
+        if seen.is_some_and(|seen| keys.number < seen)
+            && let Ok(Ok(newer)) = tokio::time::timeout(NEWER_KEYS, control.keys()).await
+        {
+            keys = newer;
+            seen = self.numbers.of(&keys.root);
+        }
         let root = keys.root;
-        let seen = self.numbers().get(&root).copied();
-        match trust.decide(keys, certificate, seen, clock::now()) {
-            Ok((keys, trusted_by)) => {
-                self.numbers().insert(root, keys.number);
-                Ok(Established { quic, control, settings, keys, trusted_by })
-            }
+        let decided = trust.decide(keys, certificate, seen, clock::now());
+        // Another connection may have been shown a newer list meanwhile.
+        let decided = decided.and_then(|(keys, by)| {
+            self.numbers.raise(&root, keys.number)?;
+            Ok((keys, by))
+        });
+        match decided {
+            Ok((keys, trusted_by)) => Ok(Established { quic, control, settings, keys, trusted_by }),
             Err(error) => {
                 quic.close(close::varint(CloseCode::UNTRUSTED), b"");
                 Err(error.into())
@@ -294,10 +298,6 @@ impl Client {
         let endpoint = Endpoint::client(any).map_err(ConnectError::Socket)?;
         *slot = Some(endpoint.clone());
         Ok(endpoint)
-    }
-
-    fn numbers(&self) -> std::sync::MutexGuard<'_, HashMap<PublicKey, u64>> {
-        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -397,6 +397,8 @@ fn transport(idle_timeout: Duration) -> TransportConfig {
 
 /// Four of the largest bodies: layers and several bodies of an answer fit, and a client's memory stays bounded.
 const ANSWER_MAX: u64 = 4 * limits::BODY_MAX;
+/// A node tells its connections of new keys at once.
+const NEWER_KEYS: Duration = Duration::from_secs(1);
 /// With quinn's first guess of 333 ms for a round trip, lost first packets are sent again after about 1 and 3 seconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The control stream, and some of types that are not known yet.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cmtp_codec::session::SessionTarget;
 use cmtp_codec::{Digest, KeyList, Layer, Part, PublicKey, Verified};
-use cmtp_spec::{CloseCode, Status, binding, limits};
+use cmtp_spec::{CloseCode, KeyUse, Status, binding, limits};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -18,7 +18,7 @@ use crate::call::CallError;
 use crate::client::ConnectError;
 use crate::clock;
 use crate::close;
-use crate::control::{Control, LogKeeper, Settings, Told};
+use crate::control::{Control, Heard, LogKeeper, Settings, Told};
 use crate::exchange::{AnswerLimits, Exchange};
 use crate::identity::Identity;
 use crate::judge::Expected;
@@ -27,7 +27,7 @@ use crate::request::{PrepareError, PreparedRequest, Request};
 use crate::session::Opener;
 use crate::streaming::{Streaming, TokenShown};
 use crate::token::{Credentials, Token};
-use crate::trust::TrustedBy;
+use crate::trust::{Numbers, TrustedBy};
 
 /// A connection to a node that is trusted. Calls on it run side by side; it is closed when its last clone is dropped and no
 /// [`Streaming`] of it is left.
@@ -53,6 +53,8 @@ struct Shared {
     identity: Arc<Identity>,
     settings: Settings,
     trusted_by: TrustedBy,
+    /// The node's key list, as it was shown last.
+    keys: watch::Receiver<Arc<Verified<KeyList>>>,
     /// What is shown where no token is: of the handshake, too.
     bare: Arc<Shown>,
     /// What is shown from now on.
@@ -114,15 +116,12 @@ impl Connection {
         identity: Arc<Identity>,
         token: Option<&Token>,
         limits: AnswerLimits,
-        logs: Arc<KnownLogs>,
-        opener: Opener,
+        (logs, numbers, opener): (Arc<KnownLogs>, Arc<Numbers>, Opener),
     ) -> Result<Self, ConnectError> {
         let Established { quic, control, settings, keys, trusted_by } = established;
         let exporter = exporter_value(&quic, binding::EXPORTER_LABEL_AUTH)?;
-        let keys = Arc::new(keys);
         let expected = Expected {
             root: keys.root,
-            keys: Arc::clone(&keys),
             exporter: Digest::of(&exporter),
             token: Digest::ZERO,
             known: Arc::default(),
@@ -132,14 +131,16 @@ impl Connection {
             expected: Arc::new(expected),
             answered: AtomicBool::new(false),
         });
-        let (told, goaway, log) = Told::channels();
-        let log_keeper = LogKeeper { logs, keys };
+        let (told, heard) = Told::channels(Arc::new(keys), numbers);
+        let Heard { keys, goaway, log } = heard;
+        let log_keeper = LogKeeper { logs, keys: keys.clone() };
         let watcher = tokio::spawn(control.watch(quic.clone(), log_keeper, told));
         let shared = Shared {
             quic,
             identity,
             settings,
             trusted_by,
+            keys,
             shown: RwLock::new(Arc::clone(&bare)),
             bare,
             exporter,
@@ -193,9 +194,18 @@ impl Connection {
         self.shared.bare.expected.root
     }
 
-    /// The node's key list.
-    pub fn keys(&self) -> &Verified<KeyList> {
-        &self.shared.bare.expected.keys
+    /// The node's key list, as it was shown last: it may change while the connection lives.
+    pub fn keys(&self) -> Arc<Verified<KeyList>> {
+        Arc::clone(&self.shared.keys.borrow())
+    }
+
+    /// Waits until the list has `key` as a layer key; forever where it never does.
+    pub(crate) async fn keys_with(&self, key: PublicKey) {
+        let mut keys = self.shared.keys.clone();
+        if keys.wait_for(|keys| keys.lists(KeyUse::LAYER, &key)).await.is_err() {
+            // The control stream is gone, and the connection with it: no other list comes.
+            std::future::pending().await
+        }
     }
 
     /// What made the node trusted.
@@ -733,6 +743,56 @@ mod tests {
             matches!(error, ConnectError::Untrusted(Untrusted::OldKeys { seen: 1, shown: 0 })),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn an_answer_waits_for_the_list_that_has_its_key() {
+        // [NKY-7] [NKY-9]
+        let (client, node) = (client(None), listen());
+        let (root, layer) = (signing_key(NODE), signing_key(5));
+        let list = |number, key| {
+            let mut keys = KeyList::sign_single(&root).keys;
+            for listed in keys.iter_mut().filter(|listed| listed.key_use == KeyUse::LAYER) {
+                listed.key = key;
+            }
+            KeyList::sign(&root, number, keys)
+        };
+        let old = Frame::Keys(list(1, layer.public()));
+        let script = async {
+            let peer = node.accept().await;
+            (peer.control(&[settings(), old.clone()]).await, peer)
+        };
+        let (connection, (mut control, peer)) = tokio::join!(connect(&client, &node), script);
+        let connection = connection.unwrap();
+        let script = async {
+            // Sealed by a key that the client has no list of; then comes the list.
+            answer(&peer, &peer.answer(), |bytes| bytes).await;
+            tokio::task::yield_now().await;
+            send(&mut control, &[Frame::Keys(list(2, root.public()))]).await;
+        };
+        let (called, ()) = tokio::join!(connection.call(request()), script);
+        let saved = called.unwrap().to_saved();
+        assert_eq!(saved.seal.keys.unwrap().number, 2);
+        assert_eq!(connection.keys().number, 2);
+        // An older one is no newer one.
+        send(&mut control, &[old]).await;
+        assert_eq!(peer.close_code().await, CloseCode::UNTRUSTED);
+    }
+
+    #[tokio::test]
+    async fn a_list_that_does_not_hold_ends_the_connection() {
+        // [NKY-7]
+        let (client, node) = (client(None), listen());
+        let stranger = signing_key(9);
+        let mut forged = KeyList::sign_single(&stranger);
+        forged.root = signing_key(NODE).public();
+        for list in [KeyList::sign_single(&stranger), forged] {
+            let (connection, greeted) = tokio::join!(connect(&client, &node), node.greet());
+            let (connection, (peer, mut control)) = (connection.unwrap(), greeted);
+            send(&mut control, &[Frame::Keys(list)]).await;
+            assert_eq!(peer.close_code().await, CloseCode::UNTRUSTED);
+            assert_eq!(connection.keys().root, signing_key(NODE).public());
+        }
     }
 
     #[tokio::test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cmtp_codec::{Link, Part};
-use cmtp_spec::{Status, Step, remedies};
+use cmtp_codec::{Link, Part, PublicKey};
+use cmtp_spec::{Status, Step, limits, remedies};
 use tokio::time::Instant;
 
 use crate::answer::Answer;
@@ -52,6 +52,8 @@ pub struct Streaming {
     patience: Option<Instant>,
     /// What the node answered, as long as another session may make it another.
     refused: Option<Ending>,
+    /// What came, and names a key that is waited for; until when.
+    held: Option<(Part, Instant)>,
     ending: Option<Ending>,
 }
 
@@ -77,11 +79,12 @@ impl Streaming {
         patience: Option<Duration>,
         keep: bool,
     ) -> Self {
-        let judge = Box::new(Judge::new(Arc::clone(&shown.expected), &request, keep));
+        let (expected, keys) = (Arc::clone(&shown.expected), connection.keys());
+        let judge = Box::new(Judge::new(expected, keys, &request, keep));
         let patience = patience.and_then(|patience| Instant::now().checked_add(patience));
         let exchange = Box::new(exchange);
-        let (refused, ending) = (None, None);
-        Self { connection, request, exchange, judge, shown, token, patience, refused, ending }
+        let (held, refused, ending) = (None, None, None);
+        Self { connection, request, exchange, judge, shown, token, patience, held, refused, ending }
     }
 
     /// Keeps all layers, so that the end holds a whole [`Answer`]; to be called before anything is read.
@@ -114,7 +117,11 @@ impl Streaming {
             if self.token == TokenShown::Asked {
                 self.show_token().await?;
             }
-            let part = self.part().await?;
+            if self.held.is_none() {
+                self.held = Some((self.part().await?, Instant::now() + KEYS_WAIT));
+            }
+            self.await_keys().await;
+            let Some((part, _)) = self.held.take() else { continue };
             self.take(part).inspect_err(|error| {
                 self.exchange.reset(error.close_code());
                 self.judge.silence();
@@ -158,6 +165,17 @@ impl Streaming {
         self.exchange.reset(error.close_code());
         self.judge.silence();
         Err(error)
+    }
+
+    /// [NKY-9] Waits for a key list that has the key which the part that came names.
+    async fn await_keys(&mut self) {
+        let Some((part, until)) = &self.held else { return };
+        if let Some(key) = node_key(part) {
+            let listed = self.connection.keys_with(key);
+            // Where none comes the part is judged by the list that is there.
+            let _elapsed = tokio::time::timeout_at(*until, listed).await;
+        }
+        self.judge.renew(&self.connection.keys());
     }
 
     fn take(&mut self, part: Part) -> Result<(), CallError> {
@@ -217,7 +235,19 @@ impl Streaming {
     }
 
     fn new_judge(&self, keep: bool) -> Judge {
-        Judge::new(Arc::clone(&self.shown.expected), &self.request, keep)
+        let (expected, keys) = (Arc::clone(&self.shown.expected), self.connection.keys());
+        Judge::new(expected, keys, &self.request, keep)
+    }
+}
+
+/// The node's own key that a part names, if it names one.
+fn node_key(part: &Part) -> Option<PublicKey> {
+    match part {
+        Part::Link(link) => {
+            matches!(link.step(), Step::ADMIT | Step::SEGMENT).then(|| link.actor())
+        }
+        Part::Interim(seal) | Part::Seal(seal) => Some(seal.key),
+        _ => None,
     }
 }
 
@@ -230,6 +260,9 @@ fn refuses_token(link: &Link) -> bool {
 fn wants_session(ending: &Ending) -> bool {
     [Status::IDENTITY_REQUIRED, Status::TOKEN_INVALID].contains(&ending.status())
 }
+
+/// KEYS comes on another stream than the answer.
+const KEYS_WAIT: Duration = Duration::from_secs(limits::KEYS_WAIT);
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]

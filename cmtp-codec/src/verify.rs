@@ -116,25 +116,38 @@ impl Verifier {
     /// Begins a message. `root` is the node's root key that the caller trusts and `keys` its key list; without `root`
     /// the best verdict is [`Verdict::Consistent`].
     pub fn new(root: Option<PublicKey>, keys: Option<Arc<Verified<KeyList>>>) -> Self {
-        let listed = keys.as_ref().map_or(&[][..], |keys| &keys.keys);
-        // [RCP-8] Only these can seal, so only their clocks need watching.
-        let sealers = listed.iter().filter(|listed| listed.key_use == KeyUse::LAYER);
-        let mut sealers: Vec<_> = sealers.map(|listed| listed.key).collect();
-        sealers.dedup();
-        Self {
+        let verifier = Self {
             root,
-            keys,
+            keys: None,
             chain: Chain::default(),
             status: Status::NONE,
             asked: None,
             steps: Vec::new(),
             forwarded: false,
-            clocks: sealers.into_iter().map(Clock::new).collect(),
+            clocks: Vec::new(),
             names: Names::default(),
             known: Arc::default(),
             policy: None,
             kept: None,
+        };
+        match keys {
+            Some(keys) => verifier.with_keys(keys),
+            None => verifier,
         }
+    }
+
+    fn with_keys(mut self, keys: Arc<Verified<KeyList>>) -> Self {
+        self.renew(keys);
+        self
+    }
+
+    /// Judges by this key list from here on: the node replaced the one before.
+    pub fn renew(&mut self, keys: Arc<Verified<KeyList>>) {
+        // [RCP-8] Only these can seal, so only their clocks need watching.
+        for listed in keys.keys.iter().filter(|listed| listed.key_use == KeyUse::LAYER) {
+            self.watch(listed.key);
+        }
+        self.keys = Some(keys);
     }
 
     /// Judges a proof by the logs and witnesses of `policy`, too; for a new verifier.
@@ -160,10 +173,19 @@ impl Verifier {
 
     /// Watches the clock of a key that seals, where no key list names it.
     pub(crate) fn sealed_by(mut self, key: PublicKey) -> Self {
+        self.watch(key);
+        self
+    }
+
+    /// The key list that the message is judged by.
+    pub(crate) const fn keys(&self) -> Option<&Arc<Verified<KeyList>>> {
+        self.keys.as_ref()
+    }
+
+    fn watch(&mut self, key: PublicKey) {
         if !self.clocks.iter().any(|clock| clock.key == key) {
             self.clocks.push(Clock::new(key));
         }
-        self
     }
 
     /// The number of layers so far.

@@ -14,14 +14,14 @@ use quinn::{Connection, SendStream, VarInt};
 use tokio::sync::watch;
 
 use crate::limits::Limits;
-use crate::node::{self, Node};
+use crate::node::Node;
+use crate::node_keys::NodeKeys;
 use crate::outgoing::{Ended, Outbox};
 use crate::policies::{Asker, denied};
 use crate::refusal::Refusal;
 use crate::refusals::Reason;
 use crate::room::{Memory, Share};
-use crate::sessions::Sessions;
-use crate::token::{Token, TokenKind};
+use crate::token::{Token, TokenError, TokenKind};
 use crate::writes;
 
 /// What one connection has proved.
@@ -115,10 +115,17 @@ impl Proved {
     }
 
     /// When the last of the tokens of `holder` that this connection showed expires, microseconds since 1970.
-    pub(crate) fn expires(&self, holder: &PublicKey, sessions: &Sessions) -> u64 {
+    pub(crate) fn expires(
+        &self,
+        holder: &PublicKey,
+        node: &Node,
+        keys: &NodeKeys,
+        now: u64,
+    ) -> u64 {
         let state = self.state();
-        let tokens = state.tokens.values().filter(|token| token.holder == *holder);
-        let tokens = tokens.filter(|token| !sessions.refuses(token));
+        let tokens = state.tokens.values();
+        let tokens = tokens.filter(|token| token.holder == *holder && token.is_by(keys, now));
+        let tokens = tokens.filter(|token| !node.sessions.refuses(token));
         tokens.map(|token| token.expires_at()).max().unwrap_or(0)
     }
 
@@ -149,14 +156,20 @@ impl Proved {
                 Refusal::new(Status::TOKEN_INVALID, "this connection has not shown that token")
                     .with_remedy(remedies::RESEND_TOKEN)
             })?,
-            Auth::Shown { proof, token } => self.check(node, token, proof).map_err(|reason| {
-                self.state().bad += 1;
-                if reason != Reason::Exhausted {
-                    node.addresses.note_bad_token(self.address(), now);
-                }
-                refuse_token(node, reason)
-            })?,
+            Auth::Shown { proof, token } => {
+                self.check(node, token, proof, now).map_err(|reason| {
+                    self.state().bad += 1;
+                    if reason != Reason::Exhausted {
+                        node.addresses.note_bad_token(self.address(), now);
+                    }
+                    refuse_token(node, reason)
+                })?
+            }
         };
+        // [NKY-8] A token of a replaced key MUST be refused on a connection that showed it before, too.
+        if !node.with_keys(|keys| token.is_by(keys, now)) {
+            return Err(refuse_token(node, Reason::Token(TokenError::Retired)));
+        }
         // [QUI-13] [ADM-4] Expiry is checked at each request, and revocation.
         if !token.is_valid_at(now) {
             Err(refuse_token(node, Reason::OutsideTimes))
@@ -186,6 +199,7 @@ impl Proved {
         node: &Node,
         shown: &[u8],
         proof: &cmtp_codec::Signature,
+        now: u64,
     ) -> Result<Arc<Token>, Reason> {
         let digest = Digest::of(shown);
         {
@@ -199,10 +213,10 @@ impl Proved {
             }
         }
         // [QUI-29] Beyond `bad-tokens-burst` of its address it answers 401 without verifying.
-        if !node.addresses.allows_bad_tokens(self.address(), 1, node::now()) {
+        if !node.addresses.allows_bad_tokens(self.address(), 1, now) {
             return Err(Reason::Exhausted);
         }
-        let token = Token::verify(shown, &node.key)?;
+        let token = node.with_keys(|keys| Token::verify(shown, keys, now))?;
         let mut payload = [0; 96];
         payload[..32].copy_from_slice(&self.exporter);
         payload[32..64].copy_from_slice(&node.did().0);
@@ -326,26 +340,25 @@ impl Admission {
     }
 
     /// The admit layer.
-    pub(crate) fn layer(&self, node: &Node, proved: &Proved, time: u64, salt: Salt) -> Layer {
+    pub(crate) fn layer(&self, proved: &Proved, by: (PublicKey, u64), salt: Salt) -> Layer {
         let policy = self.policies.policies().digest();
         let decided = self.decided.as_deref();
         let refusal = self.outcome.as_ref().err();
-        admit_layer(node, proved, (self.token_digest, policy), (decided, refusal), time, salt)
+        admit_layer(proved, by, (self.token_digest, policy), (decided, refusal), salt)
     }
 }
 
 /// The layer of the admit step: what was shown, what decided, and the refusal where it is one.
 pub(crate) fn admit_layer(
-    node: &Node,
     proved: &Proved,
+    (actor, time): (PublicKey, u64),
     (token, policy): (Digest, Digest),
     (decided, refusal): (Option<&str>, Option<&Refusal>),
-    time: u64,
     salt: Salt,
 ) -> Layer {
     // [ADM-8] An admit layer MUST carry these; one that passes carries `policies`.
     // [POL-8] `policy-digest` MUST be that of the set that was in force when the request came.
-    let layer = Layer::new(Step::ADMIT, node.key.layer_key().public(), time, salt)
+    let layer = Layer::new(Step::ADMIT, actor, time, salt)
         .with_public(Field::octet(FieldIndex::CONNECTION_KIND, ConnectionKind::DIRECT.0))
         .with_public(Field::digest(FieldIndex::EXPORTER_DIGEST, Digest::of(&proved.exporter)))
         .with_public(Field::digest(FieldIndex::TOKEN_DIGEST, token))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cmtp_client::entropy;
-use cmtp_codec::{Fqmn, PublicKey};
+use cmtp_codec::{Fqmn, Layer, PublicKey};
 use cmtp_spec::{BusAuth, CloseCode, EntryFlags, EntryType, Status, Step, limits};
 use quinn::{RecvStream, SendStream, VarInt};
 
@@ -202,8 +202,8 @@ impl Exchange<'_, '_> {
 
     /// Takes the steps of the request's process, up to the first refusal, and seals.
     async fn run(&mut self, admission: &Admission, claimed: Option<Claimed>) -> Result<(), Fault> {
-        let (time, salt) = (self.answer.now(), entropy::salt()?);
-        self.answer.append(admission.layer(self.node, self.proved, time, salt))?;
+        let layer = self.admit_layer(admission)?;
+        self.answer.append(layer)?;
         let Ok(admitted) = &admission.outcome else {
             return self.answer.finish_refused(admission.token_accepted).await;
         };
@@ -436,8 +436,13 @@ impl Exchange<'_, '_> {
         refusal: Refusal,
     ) -> Result<(), Fault> {
         admission.refuse(refusal);
-        let (time, salt) = (self.answer.now(), entropy::salt()?);
-        self.answer.append(admission.layer(self.node, self.proved, time, salt))
+        let layer = self.admit_layer(admission)?;
+        self.answer.append(layer)
+    }
+
+    fn admit_layer(&mut self, admission: &Admission) -> Result<Layer, Fault> {
+        let by = (self.answer.actor, self.answer.now());
+        Ok(admission.layer(self.proved, by, entropy::salt()?))
     }
 }
 

@@ -100,7 +100,8 @@ fn take(exchange: &Exchange<'_, '_>, target: SessionTarget) -> Result<Made, Deni
         actor: answer.origin.actor,
     };
     let (sessions, settings, issuers) = (&node.sessions, &live.session, &live.issuers);
-    let handshake = Handshake { sessions, settings, issuers, exporter, now };
+    let keys = &node.keys();
+    let handshake = Handshake { sessions, settings, issuers, keys, exporter, now };
     Ok(handshake.take(target, said)?)
 }
 
@@ -157,11 +158,12 @@ async fn refuse(exchange: &mut Exchange<'_, '_>, denied: &Denied) -> Result<(), 
 }
 
 fn admit(exchange: &mut Exchange<'_, '_>, outcome: Result<&str, &Refusal>) -> Result<(), Fault> {
-    let (time, salt) = (exchange.answer.now(), entropy::salt()?);
+    let by = (exchange.answer.actor, exchange.answer.now());
     let Exchange { node, proved, .. } = exchange;
     // [SES-5] Policies judge nothing of this; the set in force is named all the same.
     let policy = node.policies.in_force().policies().digest();
     let shown = (Digest::ZERO, policy);
-    let layer = admit_layer(node, proved, shown, (outcome.ok(), outcome.err()), time, salt);
+    let (decided, salt) = ((outcome.ok(), outcome.err()), entropy::salt()?);
+    let layer = admit_layer(proved, by, shown, decided, salt);
     exchange.answer.append(layer)
 }

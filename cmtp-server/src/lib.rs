@@ -31,7 +31,7 @@ mod metrics;
 mod names;
 mod nats;
 mod node;
-mod node_key;
+mod node_keys;
 mod outgoing;
 mod pace;
 mod policies;
@@ -69,7 +69,9 @@ pub use crate::limits::{LimitError, Limits};
 pub use crate::listener::{Bound, ListenError, Listener};
 pub use crate::log::LogError;
 pub use crate::node::{JOURNAL, LOG, Node, NodeError};
-pub use crate::node_key::{NodeKey, NodeKeyError};
+pub use crate::node_keys::{
+    NodeKeys, NodeKeysError, Passphrase, RootKey, RootKeyError, RotateError, Rotation, rotate,
+};
 pub use crate::rebuild::RebuildError;
 pub use crate::refusals::{Reason, Refusals};
 pub use crate::service::{Service, Services};

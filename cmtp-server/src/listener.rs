@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::{hkdf, hmac, rand};
-use cmtp_codec::SignatureError;
+use cmtp_codec::{PublicKey, SignatureError};
 use cmtp_spec::{CloseCode, binding, limits};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{
@@ -27,7 +27,7 @@ use crate::exchange::code;
 use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::node::Node;
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 use crate::refusals::Reason;
 
 /// A node that listens.
@@ -35,6 +35,9 @@ pub struct Listener {
     endpoint: Endpoint,
     node: Arc<Node>,
     gate: Arc<Gate>,
+    returning: Returning,
+    /// The key of the certificate that it began with.
+    certified: PublicKey,
 }
 
 /// A UDP socket of a node, bound and not yet served.
@@ -77,11 +80,12 @@ impl Bound {
     /// [`ListenError`] says what is wrong with the key.
     pub fn listen(self) -> Result<Listener, ListenError> {
         let Self { socket, node, gate, returning } = self;
-        let config = server_config(&node.key, &node.limits, &returning)?;
+        let config = server_config(&node.keys(), &node.limits, &returning)?;
+        let certified = node.keys().tls_key();
         let listen = socket.local_addr().map_err(ListenError::Socket)?;
-        let endpoint = endpoint(endpoint_config(&node.key), config, socket);
+        let endpoint = endpoint(endpoint_config(&node.keys()), config, socket);
         let endpoint = endpoint.map_err(|source| ListenError::Bind { listen, source })?;
-        Ok(Listener { endpoint, node, gate })
+        Ok(Listener { endpoint, node, gate, returning, certified })
     }
 }
 
@@ -105,7 +109,24 @@ impl Listener {
 
     /// Serves connections until [`Listener::close`].
     pub async fn run(&self) {
-        while let Some(incoming) = self.endpoint.accept().await {
+        let mut keys = self.node.watch_keys();
+        // Those that it was made with may have been replaced since.
+        keys.mark_changed();
+        let mut certified = self.certified;
+        loop {
+            let incoming = tokio::select! {
+                incoming = self.endpoint.accept() => incoming,
+                // The node has the sender, and the listener the node.
+                _kept = keys.changed() => {
+                    let keys = Arc::clone(&keys.borrow_and_update());
+                    if keys.tls_key() != certified {
+                        certified = keys.tls_key();
+                        self.renew(&keys);
+                    }
+                    continue;
+                }
+            };
+            let Some(incoming) = incoming else { return };
             if self.node.drain.is_cancelled() {
                 incoming.refuse();
                 continue;
@@ -127,6 +148,18 @@ impl Listener {
                     Err(_elapsed) => node.refusals.count(Reason::Handshake),
                 }
             });
+        }
+    }
+
+    /// Shows new connections a certificate with the TLS key of now.
+    fn renew(&self, keys: &NodeKeys) {
+        // A session that is resumed shows the certificate that it began with, which is not the node's any more.
+        let config = self.returning.anew().and_then(|returning| {
+            server_config(keys, &self.node.limits, &returning)
+        });
+        match config {
+            Ok(config) => self.endpoint.set_server_config(Some(config)),
+            Err(error) => tracing::error!(%error, "new connections are shown the old certificate"),
         }
     }
 
@@ -226,11 +259,11 @@ fn failed(error: &ConnectionError) -> Reason {
 }
 
 fn server_config(
-    key: &NodeKey,
+    keys: &NodeKeys,
     limits: &Limits,
     returning: &Returning,
 ) -> Result<ServerConfig, ListenError> {
-    let pkcs8 = PrivatePkcs8KeyDer::from(key.tls_pkcs8()?);
+    let pkcs8 = PrivatePkcs8KeyDer::from(keys.tls_pkcs8()?);
     // [QUI-3] The certificate holds one of the node's TLS keys as an Ed25519 key; clients know it by the key.
     let certificate = CertificateParams::new(vec!["cmtp.invalid".to_owned()])?
         .self_signed(&KeyPair::try_from(&pkcs8)?)?;
@@ -279,6 +312,11 @@ impl Returning {
         })
     }
 
+    /// The same for sessions that begin from now on: none of before is resumed.
+    fn anew(&self) -> Result<Self, ListenError> {
+        Ok(Self { ticketer: Ticketer::new()?, ..self.clone() })
+    }
+
     fn address_tokens(&self) -> ValidationTokenConfig {
         let mut config = ValidationTokenConfig::default();
         config.sent(ADDRESS_TOKENS).lifetime(ADDRESS_TOKEN_LIFETIME).log(self.used.clone());
@@ -288,10 +326,10 @@ impl Returning {
 
 /// The same at every start: a client that sends to a node which was started again is told at once that its connection is
 /// gone (RFC 9000 section 10.3), and need not wait for `idle-timeout`.
-fn endpoint_config(key: &NodeKey) -> EndpointConfig {
-    let reset = key.derived("stateless reset");
+fn endpoint_config(keys: &NodeKeys) -> EndpointConfig {
+    let reset = keys.derived("stateless reset");
     let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset)));
-    let [a, b, c, d, e, f, g, h, ..] = key.derived("connection ids");
+    let [a, b, c, d, e, f, g, h, ..] = keys.derived("connection ids");
     let ids = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
     config

@@ -328,7 +328,7 @@ mod tests {
         let noted = async |config: &Config| {
             let node = Node::open(config).await.unwrap();
             node.close();
-            let key = crate::NodeKey::load_or_create(folder.path()).unwrap();
+            let key = crate::NodeKeys::load_or_create(folder.path()).unwrap();
             let mut notes = Vec::new();
             let checked =
                 crate::check_journal(&folder.path().join("journal"), &key.public(), |entry| {

@@ -12,7 +12,7 @@ use crate::answer::mark_dispatched;
 use crate::config::Config;
 use crate::journal::{Draft, JournalError, ReadError, hide};
 use crate::node::{self, Node};
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 use crate::refusal::Refusal;
 use crate::sessions::{Grants, Kept, Revoked};
 use crate::state::State;
@@ -40,10 +40,26 @@ pub(crate) struct Notes {
     pub(crate) policy: Option<Digest>,
 }
 
+impl Notes {
+    /// [NKY-5] What the journal lacks before these keys may sign: that it was opened, and the list that has them.
+    pub(crate) fn missing(&self, keys: &NodeKeys) -> Result<Vec<Draft>, RebuildError> {
+        let mut missing = Vec::new();
+        if !self.opened {
+            let origin = log_origin(&keys.public(), 0);
+            missing.push(Draft::opened(0, origin.as_bytes())?);
+        }
+        let list = keys.key_list().to_bytes();
+        if self.keys != Some(Digest::of(&list)) {
+            missing.push(Draft::note(EntryType::KEYS, &list)?);
+        }
+        Ok(missing)
+    }
+}
+
 impl Rebuilt {
-    pub(crate) fn new(key: &NodeKey, now: u64) -> Self {
-        let state = State::new(&key.derived("erased State"));
-        let writes = Writes::new(&key.derived("erased writes"));
+    pub(crate) fn new(keys: &NodeKeys, now: u64) -> Self {
+        let state = State::new(&keys.derived("erased State"));
+        let writes = Writes::new(&keys.derived("erased writes"));
         let (notes, grants) = (Notes::default(), Grants::default());
         Self { state, writes, notes, erased: Vec::new(), grants, now }
     }
@@ -181,8 +197,21 @@ pub(crate) fn read_erasure(piece: &Piece) -> Option<Erasure> {
 impl Node {
     /// Ends a message that has no final seal, because a crash came or the disk was full; its entries are given back.
     pub(crate) async fn close_message(&self, pieces: &[u64]) -> Result<Vec<u64>, RebuildError> {
+        let recorded = loop {
+            match self.try_close(pieces).await {
+                // The node's keys were replaced meanwhile.
+                Err(RebuildError::Journal(JournalError::OtherKey)) => {}
+                closed => break closed?,
+            }
+        };
+        let mut closed = pieces.to_vec();
+        closed.push(recorded);
+        Ok(closed)
+    }
+
+    async fn try_close(&self, pieces: &[u64]) -> Result<u64, RebuildError> {
         let message = self.journal.read(pieces)?;
-        let key = self.key.layer_key().public();
+        let key = self.journal.signing().layer_key().public();
         let time = message.links().last().map_or(0, Link::time).max(node::now());
         let layer = |step| Ok::<_, RebuildError>(Layer::new(step, key, time, entropy::salt()?));
         let is_stream = message.links().iter().any(|link| link.step() == Step::SEGMENT);
@@ -196,66 +225,21 @@ impl Node {
             let layer = mark_dispatched(layer(Step::SERVE)?, &refusal);
             (layer, EntryType::OUTCOME, EntryFlags::OUTCOME_UNKNOWN)
         };
-        let draft = self.closing(&message, pieces, layer, (entry_type, flags))?;
+        let draft = closing(key, &message, pieces, layer, (entry_type, flags))?;
         let recorded = self.journal.record(draft).await?;
-        let mut pieces = pieces.to_vec();
         if entry_type == EntryType::OUTCOME {
             self.writes.restore_outcome(pieces.first().copied().unwrap_or(0), Some(recorded.index));
         }
-        pieces.push(recorded.index);
-        Ok(pieces)
+        Ok(recorded.index)
     }
 
-    fn closing(
-        &self,
-        message: &MessageReader,
-        pieces: &[u64],
-        layer: Layer,
-        (entry_type, flags): (EntryType, EntryFlags),
-    ) -> Result<Draft, RebuildError> {
-        let mut chain: Chain = message.chain();
-        chain.append(&layer).map_err(PieceError::from).map_err(ReadError::from)?;
-        let seal = chain.seal(&self.key.layer_key().public());
-        let (mut content, mut cores) = (BytesMut::new(), BytesMut::new());
-        layer.encode(&mut content);
-        let status = layer.status;
-        if let Some(core) = chain.core() {
-            Link::Core(RedactedLayer { core: *core, signature: None }).encode(&mut cores);
-        }
-        let origin = message.links().first().and_then(Link::layer);
-        let target = origin.and_then(|origin| origin.text(FieldIndex::TARGET)).unwrap_or_default();
-        let before = message.links().iter().rev().map(Link::status).find(|it| *it != Status::NONE);
-        Ok(Draft {
-            mode: JournalMode::WAL,
-            entry_type,
-            opcode: Opcode::of_target(target),
-            flags,
-            // [PRC-4] The status of the last layer whose status is not 0.
-            status: if status == Status::NONE { before.unwrap_or(status) } else { status },
-            layers: chain.length(),
-            message_id: origin
-                .and_then(|origin| origin.fixed(FieldIndex::MESSAGE_ID))
-                .unwrap_or_default(),
-            seal,
-            begin: pieces.first().copied(),
-            hidden: hide(&cores, &content, &seal)?,
-        })
-    }
-
-    /// Notes that the log was opened, and key list, configuration and policies where they are new.
+    /// Notes what the journal lacks, and configuration and policies where they are new.
     pub(crate) async fn note_beginning(
         &self,
         notes: &Notes,
         config: &Config,
     ) -> Result<(), RebuildError> {
-        if !notes.opened {
-            let origin = log_origin(&self.key.public(), 0);
-            self.journal.record(Draft::opened(0, origin.as_bytes())?).await?;
-        }
-        let keys = self.keys.to_bytes();
-        if notes.keys != Some(Digest::of(&keys)) {
-            self.journal.record(Draft::note(EntryType::KEYS, &keys)?).await?;
-        }
+        self.journal.noted().await?;
         if notes.config != Some(Digest::of(config.to_toml().as_bytes())) {
             self.note_config(config).await?;
         }
@@ -275,6 +259,44 @@ impl Node {
         self.journal.record(note).await?;
         Ok(())
     }
+}
+
+/// The end of a message, sealed by `key`.
+fn closing(
+    key: PublicKey,
+    message: &MessageReader,
+    pieces: &[u64],
+    layer: Layer,
+    (entry_type, flags): (EntryType, EntryFlags),
+) -> Result<Draft, RebuildError> {
+    let mut chain: Chain = message.chain();
+    chain.append(&layer).map_err(PieceError::from).map_err(ReadError::from)?;
+    let seal = chain.seal(&key);
+    let (mut content, mut cores) = (BytesMut::new(), BytesMut::new());
+    layer.encode(&mut content);
+    let status = layer.status;
+    if let Some(core) = chain.core() {
+        Link::Core(RedactedLayer { core: *core, signature: None }).encode(&mut cores);
+    }
+    let origin = message.links().first().and_then(Link::layer);
+    let target = origin.and_then(|origin| origin.text(FieldIndex::TARGET)).unwrap_or_default();
+    let before = message.links().iter().rev().map(Link::status).find(|it| *it != Status::NONE);
+    Ok(Draft {
+        mode: JournalMode::WAL,
+        entry_type,
+        opcode: Opcode::of_target(target),
+        flags,
+        // [PRC-4] The status of the last layer whose status is not 0.
+        status: if status == Status::NONE { before.unwrap_or(status) } else { status },
+        layers: chain.length(),
+        message_id: origin
+            .and_then(|origin| origin.fixed(FieldIndex::MESSAGE_ID))
+            .unwrap_or_default(),
+        seal,
+        sealed_by: Some(key),
+        begin: pieces.first().copied(),
+        hidden: hide(&cores, &content, &seal)?,
+    })
 }
 
 /// Why what the journal holds can't be taken up again.

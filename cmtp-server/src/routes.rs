@@ -12,6 +12,7 @@ use crate::erasure::Eraser;
 use crate::log::LogService;
 use crate::nats;
 use crate::node::NodeError;
+use crate::node_keys::NodeKeys;
 use crate::refusal::Refusal;
 use crate::service::{self, Service, Services};
 use crate::sessions::SessionService;
@@ -90,6 +91,7 @@ impl Routes {
         built_in: &BuiltIn,
         bus: Option<&nats::Bus>,
         services: &Services,
+        keys: &Arc<NodeKeys>,
     ) -> Result<Self, NodeError> {
         let mut routes = Vec::with_capacity(config.routes.len() + BUILT_IN.len() + 1);
         // The first, so that no route of the configuration takes them to a bus.
@@ -115,7 +117,7 @@ impl Routes {
             journal: JournalMode::WAL,
         });
         for route in &config.routes {
-            routes.push(Route::open(route, bus, config, built_in, services)?);
+            routes.push(Route::open(route, bus, config, built_in, services, keys)?);
         }
         for (target, serves_writes, name) in BUILT_IN {
             let missing = || NodeError::no_service(name, services);
@@ -145,6 +147,7 @@ impl Route {
         config: &Config,
         built_in: &BuiltIn,
         services: &Services,
+        keys: &Arc<NodeKeys>,
     ) -> Result<Self, NodeError> {
         let (service, subject) = match &route.to {
             Destination::Local(name) => {
@@ -162,7 +165,7 @@ impl Route {
                     let headers = route.headers.clone();
                     Handler::Plain(Arc::new(nats::Plain::new(bus, headers, body_max)))
                 } else {
-                    Handler::Layered(Arc::new(nats::Layered::new(bus, route, body_max)))
+                    Handler::Layered(Arc::new(nats::Layered::new(bus, route, body_max, keys)))
                 };
                 (handler, subject.clone())
             }

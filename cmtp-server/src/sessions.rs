@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::journal::{Draft, Journal, JournalError};
 use crate::node;
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 use crate::token::{Token, TokenKind};
 
 pub(crate) use crate::sessions::cookie::Cookies;
@@ -31,7 +31,6 @@ pub(crate) use crate::sessions::service::SessionService;
 
 /// The grants of a node, and what was revoked.
 pub(crate) struct Sessions {
-    key: Arc<NodeKey>,
     journal: Arc<Journal>,
     cookies: Cookies,
     grants: Mutex<Grants>,
@@ -40,10 +39,9 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    pub(crate) fn new(key: Arc<NodeKey>, journal: Arc<Journal>, grants: Grants) -> Self {
-        let cookies = Cookies::new(&key.derived("session cookies"));
+    pub(crate) fn new(keys: &NodeKeys, journal: Arc<Journal>, grants: Grants) -> Self {
+        let cookies = Cookies::new(&keys.derived("session cookies"));
         Self {
-            key,
             journal,
             cookies,
             grants: Mutex::new(grants),

@@ -139,22 +139,30 @@ fn cut(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
 /// Waits until no token of the caller that this connection showed is valid any more, or the one that the stream was admitted by
 /// is revoked.
 async fn session_over(node: &Node, proved: &Proved, admitted: &Admitted) {
-    let mut revocations = node.sessions.revocations();
+    let (mut revocations, mut keys) = (node.sessions.revocations(), node.watch_keys());
     loop {
         // [SES-17] And MUST end streams that were admitted by them.
         if node.sessions.refuses(&admitted.token) {
             return;
         }
-        let expires = proved.expires(&admitted.caller, &node.sessions);
-        let left = expires.max(admitted.token.expires_at()).saturating_sub(node::now());
+        let now = node::now();
+        let expires = {
+            let keys = keys.borrow_and_update();
+            let other = proved.expires(&admitted.caller, node, &keys, now);
+            let is_good = admitted.token.is_by(&keys, now);
+            if is_good { other.max(admitted.token.expires_at()) } else { other }
+        };
+        let left = expires.saturating_sub(now);
         if left == 0 {
             return;
         }
         let expiry = pin!(tokio::time::sleep(Duration::from_micros(left)));
         tokio::select! {
             () = expiry => {}
-            // The sender lives as long as the node.
+            // The senders live as long as the node.
             _revoked = revocations.changed() => {}
+            // [NKY-8] The key that signed the token may be among those that were replaced.
+            _replaced = keys.changed() => {}
         }
     }
 }

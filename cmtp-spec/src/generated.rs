@@ -317,8 +317,8 @@ pub mod limits {
     pub const SETTINGS_FRAME_MAX: u64 = 1_024;
     /// Payload of GOAWAY, in bytes.
     pub const GOAWAY_FRAME_MAX: u64 = 8;
-    /// Payload of KEYS, and of the SEAL item, in bytes.
-    pub const KEYS_FRAME_MAX: u64 = 2_048;
+    /// Payload of KEYS, and of the SEAL item: 105 bytes and `keys-max` keys of 49 are 6,377, in bytes.
+    pub const KEYS_FRAME_MAX: u64 = 6_400;
     /// Payload of CHECKPOINT, and of the SEAL item `proof`: a checkpoint, `log-path-max` lines of 45 bytes, and what stands before them, in bytes.
     pub const CHECKPOINT_FRAME_MAX: u64 = 20_480;
     /// Payload of an unknown frame of odd type, in bytes.
@@ -395,8 +395,12 @@ pub mod limits {
     pub const NOT_AFTER_MAX: u64 = 3_600;
     /// Between a node layer's time and its entry's; between a node's clock and the time of a service's layer, or of its ask for keys, in seconds.
     pub const CLOCK_SKEW_MAX: u64 = 300;
-    /// Keys of a key list, in keys.
-    pub const KEYS_MAX: u64 = 16;
+    /// Keys of a key list: a layer key for each month of ten years, and 8 others, in keys.
+    pub const KEYS_MAX: u64 = 128;
+    /// For which a replaced key of use `tls` or `layer` stays valid: `header-timeout` and `body-timeout` of a request that came before, and time to take the list over, in seconds.
+    pub const KEYS_OVERLAP: u64 = 120;
+    /// For which a client waits for a newer key list before it calls a key foreign: as long as for a handshake, in seconds.
+    pub const KEYS_WAIT: u64 = 10;
     /// A log's origin line, in bytes.
     pub const LOG_ORIGIN_MAX: u64 = 255;
     /// A checkpoint: 99 signatures with names of 20 bytes, and its three lines, in bytes.

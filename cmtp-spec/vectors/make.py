@@ -738,7 +738,7 @@ def make_frame() -> File:
     f.case("GOAWAY, too long", "Limit", "LIM-2", input=varint(0x12) + varint(9))
     f.case("KEYS", "Payload", input=frame("keys", key_list().encode()))
     f.case("KEYS, a byte left over", "Trailing", "FRM-1", input=frame("keys", key_list().encode() + b"\0"))
-    f.case("KEYS, too long", "Limit", "LIM-2", input=varint(0x14) + varint(2049))
+    f.case("KEYS, too long", "Limit", "LIM-2", input=varint(0x14) + varint(LIMIT["keys-frame-max"] + 1))
     f.case("CHECKPOINT", "Payload", input=frame("checkpoint", growth.encode().encode()))
     f.case("CHECKPOINT, nothing was kept", "Payload", input=frame("checkpoint", Growth(0, [], growth.checkpoint).encode().encode()))
     f.case("CHECKPOINT, what it proves is not looked at", "Payload", input=frame("checkpoint", Growth(9, [ZERO], growth.checkpoint).encode().encode()))
@@ -1188,7 +1188,7 @@ def make_seal() -> File:
     case("heads with half a hash", "OnlyStored", "FRM-15", items={heads: hashes + bytes(16)})
     case("unknown, odd, in a file", "Unknown", "STO-2", items={99: b"later"})
     case("body-unread is missing", "BodyUnread", "FRM-17", unread=True)
-    case("a key list too long", "Limit", "LIM-2", items={keys: bytes(2049)})
+    case("a key list too long", "Limit", "LIM-2", items={keys: bytes(LIMIT["keys-frame-max"] + 1)})
     f.group("seal", frame="interim", stream="request")
     base = seal_of(layers, "interim")
     receipt_item = base.items[r0]
@@ -1241,8 +1241,15 @@ def make_key_list() -> File:
     case("the same three twice", "Order", "RCP-1", keys=signed((3, NODE, 0, 1), (3, NODE, 0, NEVER)))
     case("uses descend", "Order", "RCP-1", keys=signed((3, NODE, 0, NEVER), (1, NODE, 0, NEVER)))
     case("keys descend", "Order", "RCP-1", keys=signed((3, second, 0, NEVER), (3, first, 0, NEVER)))
-    case("16 keys", "Shape", keys=signed(*sorted((3, some(f"key {i}"), 0, NEVER) for i in range(16))))
-    case("17 keys", "Shape", "RCP-12", keys=signed(*sorted((3, some(f"key {i}"), 0, NEVER) for i in range(17))))
+    # NKY-2 NKY-3: a layer key that was replaced ends, and its successor is valid before that.
+    replaced = sorted(((3, NODE, 0, T0 + 1), (3, OTHER, T0 - 1, NEVER)))
+    case("a replaced key while it overlaps with its successor", "Window", keys=signed(*replaced, number=8), seen=7)
+    case("a replaced key after its end", "Window", keys=signed(*replaced, number=8), seen=7, at=T0 + 1)
+
+    def many(count):
+        return signed(*sorted((3, some(f"key {i}"), 0, NEVER) for i in range(count)))
+    case("keys-max keys", "Shape", keys=many(LIMIT["keys-max"]))
+    case("one key more", "Shape", "RCP-12", keys=many(LIMIT["keys-max"] + 1))
     case("no key", "Shape", "RCP-12", keys=signed())
     case("a byte left over", "Shape", "FRM-1", data=key_list().encode() + b"\0")
     case("cut", "Shape", "FRM-1", data=key_list().encode()[:-1])
@@ -2636,7 +2643,7 @@ def make_envelope() -> File:
     case("sealed to another key", "Sealed", "NAT-21", keys_of(asked=replace(asked, sealing_key=hpke.x25519(some("other secret")))))
     case("a byte left over", "Shape", "NAT-10", keys_of(data=body + b"\0"))
     case("a byte missing", "Shape", "NAT-10", keys_of(data=body[:-1]))
-    case("a list longer than may be", "Shape", "LIM-2", keys_of(data=varint(2049) + bytes(2049 + 112)))
+    case("a list longer than may be", "Shape", "LIM-2", keys_of(data=varint(LIMIT["keys-frame-max"] + 1) + bytes(LIMIT["keys-frame-max"] + 113)))
     case("an ask's kind", "OtherAsk", "NAT-10", replace(keys_of(), kind="ask").authenticate(ask_hash, seed("node")))
     return f
 

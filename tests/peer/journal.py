@@ -222,8 +222,11 @@ class Audit:
                 "executed_writes": self.executed, "torn": self.files.torn}
 
     def _opened_by(self, commit: Commit) -> None:
-        """The log of a commit is the one that it opens, and else that of the commit before."""
-        for entry in map(read_entry, (piece.entry for piece in commit.pieces)):
+        """The log of a commit is the one that it opens, and its key list the one that it notes (NKY-5); else those of the commit before."""
+        for piece in commit.pieces:
+            entry = read_entry(piece.entry)
+            if TYPE_NAME.get(entry["type"]) == "keys":
+                self._own("keys", entry, piece.decrypt("content"))
             if TYPE_NAME.get(entry["type"]) == "opened" and entry["layers"]:
                 number = int(self.origin.rsplit("/", 1)[1])
                 require(entry["layers"] > number, "entry", "a log that does not follow the one before")
@@ -246,7 +249,7 @@ class Audit:
         first = commit.first if commit.mode == MODE["wal"] else NO_INDEX                                     # RCP-3
         root = merkle_root([leaf_hash(piece.entry) for piece in commit.pieces])
         statement = Receipt(self.origin, first, len(commit.pieces), root, commit.mode, commit.time, commit.delay, b"", 0, 0, 0, b"", 0, []).statement()
-        for key in {key for keys in self.lists for key in keys.valid("layer", commit.time)}:
+        for key in set(self.lists[-1].valid("layer", commit.time)):
             with suppress(Malformed):
                 verify_signature(key, "r0", statement, commit.signature)
                 return key

@@ -402,13 +402,13 @@ pub fn client_config_with(
     config
 }
 
-/// The node's own key, from its data directory: with it a test makes tokens that no node would.
+/// Seed of the node's own token key, from its data directory: with it a test makes tokens that no node would.
 ///
 /// # Panics
 /// If the file is not there.
-pub fn node_seed(node: &Node) -> [u8; 32] {
-    let text = std::fs::read_to_string(node.data().join("node.key")).expect("the node's key");
-    let hex = text.trim().rsplit(' ').next().expect("a seed");
+pub fn token_seed(node: &Node) -> [u8; 32] {
+    let text = std::fs::read_to_string(node.data().join("online.keys")).expect("the node's keys");
+    let hex = text.lines().find_map(|line| line.strip_prefix("token ")).expect("a seed");
     HEXLOWER.decode(hex.as_bytes()).expect("hex").try_into().expect("32 bytes")
 }
 
@@ -429,14 +429,14 @@ impl Forge {
     /// # Panics
     /// If the node's key can't be read.
     pub fn new(node: &Node, holder: PublicKey) -> Self {
-        let seed = node_seed(node);
+        let seed = token_seed(node);
         let key = SigningKey::from_seed(&seed).expect("a key").public();
         let now = now() / 1_000_000;
         let x = BASE64URL_NOPAD.encode(&holder.0);
         Self {
             header: json!({"alg": "EdDSA", "typ": "cmtp+jwt", "kid": key.multibase()}),
             claims: json!({
-                "iss": key.to_string(), "aud": key.to_string(), "sub": holder.to_string(),
+                "iss": node.did, "aud": node.did, "sub": holder.to_string(),
                 "iat": now, "nbf": now, "exp": now + 60, "jti": "op.test",
                 "scope": {"read": ["0xS:**", "0xR:**"], "write": ["0xS:**"]},
                 "cnf": {"jwk": {"kty": "OKP", "crv": "Ed25519", "x": x}},

@@ -723,3 +723,104 @@ fn an_auditor_of_what_is_not_there() {
     ];
     check(rows, |arguments| Home::empty().cmtp(arguments));
 }
+
+#[test]
+fn keys_that_can_not_be_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (data, other, file) = (path("data"), path("other"), path("root.key"));
+    let (locked, strange, missing) = (path("locked"), path("strange"), path("missing"));
+    fs::write(&strange, "garbage").unwrap();
+    let did = |data: &str| {
+        let output = cmtpd(&["did"], Path::new(data));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let (node, stranger) = (did(&data), did(&other));
+    let sealed = Command::new(binary("cmtpd"))
+        .args(["keys", "export-root", &locked, "--data", &other])
+        .env("CMTP_PASSPHRASE", "a passphrase")
+        .output()
+        .unwrap();
+    assert!(sealed.status.success(), "{sealed:?}");
+    let export = ["keys", "export-root", &file];
+    let rows: Vec<Row<'_>> = vec![
+        (
+            "the log's key",
+            vec!["keys", "rotate", "--use", "log"],
+            1,
+            vec!["the log's key is not replaced", "leave out --use log"],
+        ),
+        (
+            "nobody to ask for a passphrase",
+            export.to_vec(),
+            1,
+            vec!["no passphrase", "CMTP_PASSPHRASE", "--no-passphrase"],
+        ),
+        (
+            "a file that is there",
+            vec!["keys", "export-root", &strange, "--no-passphrase"],
+            1,
+            vec![&strange, "File exists", "that is not there yet"],
+        ),
+        (
+            "no such file",
+            vec!["keys", "rotate", "--root", &missing],
+            1,
+            vec![&missing, "there is none", "--root FILE"],
+        ),
+        (
+            "a file of something else",
+            vec!["keys", "rotate", "--root", &strange],
+            1,
+            vec![&strange, "not a node key", "restore it from a backup"],
+        ),
+        (
+            "nobody to ask for the passphrase",
+            vec!["keys", "rotate", "--root", &locked],
+            1,
+            vec!["no passphrase", "CMTP_PASSPHRASE"],
+        ),
+    ];
+    check(rows, |arguments| cmtpd(arguments, Path::new(&data)));
+
+    let rows: Vec<Row<'_>> = vec![
+        (
+            "another node's root key",
+            vec!["keys", "rotate", "--root", &locked],
+            1,
+            vec![&node, &stranger, "--root FILE"],
+        ),
+        (
+            "a root key without a passphrase",
+            [&export[..], &["--no-passphrase"]].concat(),
+            0,
+            vec![],
+        ),
+        ("no root key", vec!["keys", "rotate"], 1, vec![&node, &file, "--root FILE"]),
+    ];
+    check(rows, |arguments| {
+        Command::new(binary("cmtpd"))
+            .args(arguments)
+            .env("CMTPD_DATA", &data)
+            .env("CMTP_PASSPHRASE", "a passphrase")
+            .output()
+            .unwrap()
+    });
+    let wrong = |arguments: &[&str]| {
+        let mut command = Command::new(binary("cmtpd"));
+        command.args(arguments).env("CMTPD_DATA", &other).env("CMTP_PASSPHRASE", "another");
+        command.output().unwrap()
+    };
+    let rows: Vec<Row<'_>> = vec![(
+        "a wrong passphrase",
+        vec!["keys", "rotate", "--root", &locked],
+        1,
+        vec![&locked, "does not open", "is the passphrase right?"],
+    )];
+    check(rows, wrong);
+    // The root key is elsewhere, and the file without which no node is there is gone.
+    fs::remove_file(Path::new(&data).join("online.keys")).unwrap();
+    let rows: Vec<Row<'_>> =
+        vec![("no keys", vec!["did"], 1, vec!["online.keys", "restore it from a backup"])];
+    check(rows, |arguments| cmtpd(arguments, Path::new(&data)));
+}

@@ -20,7 +20,7 @@ use super::source::KeySetError;
 use super::{IssuerCheck, IssuerError, Issuers};
 use crate::config::Config;
 use crate::node::Node;
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 use crate::token::Token;
 
 /// Seconds since 1970, as the node's clock has them in these tests.
@@ -420,8 +420,8 @@ fn what_no_issuer_should_sign_is_refused_each_by_its_reason() {
     assert_eq!(verify(&Issuers::default(), &good), Err(E::Issuer));
     assert!(verify(&issuers, &good).is_ok());
     // [ISS-1] None of them is a token that admits, and least of all the good one.
-    let node = NodeKey::from_seed(&[1; 32]).unwrap();
-    assert!(Token::verify(good.as_bytes(), &node).is_err());
+    let node = NodeKeys::from_seed(&[1; 32]).unwrap();
+    assert!(Token::verify(good.as_bytes(), &node, 0).is_err());
 }
 
 /// The same bytes in base64url whose last digit has a bit set that stands for nothing.

@@ -12,6 +12,7 @@ use cmtp_spec::{FieldIndex, Status, limits};
 
 use crate::config::SessionSettings;
 use crate::issuers::Issuers;
+use crate::node_keys::NodeKeys;
 use crate::service::Reply;
 use crate::sessions::cookie::Cookie;
 use crate::sessions::{Kept, Revoked, SessionFault, Sessions};
@@ -32,6 +33,8 @@ pub(crate) struct Handshake<'a> {
     pub(crate) sessions: &'a Sessions,
     pub(crate) settings: &'a SessionSettings,
     pub(crate) issuers: &'a Issuers,
+    /// Those that the node shows now.
+    pub(crate) keys: &'a NodeKeys,
     /// E_s.
     pub(crate) exporter: [u8; 32],
     /// Microseconds since 1970.
@@ -76,7 +79,7 @@ impl Handshake<'_> {
         }
         let mut nonce = [0; 32];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_no_entropy| SessionFault::Full)?;
-        let node = self.sessions.key.public();
+        let node = self.keys.public();
         let call = Call { version: VERSION, node, nonce: Random(nonce), asks: self.asks() };
         let transcript = Transcript::START.then(said.body);
         self.ask_on(said.actor, transcript, &call, Vec::new())
@@ -191,7 +194,7 @@ impl Handshake<'_> {
     ) -> Result<Reply, SessionFault> {
         let body = message.to_bytes();
         let transcript = transcript.then(&body);
-        let signature = self.parties(persona).sign(transcript, self.sessions.key.token_key());
+        let signature = self.parties(persona).sign(transcript, self.keys.token_key());
         let (step, hash) = (transcript.step(), transcript.hash());
         let cookie = Cookie { step, transcript: hash, persona, rest };
         let cookie = self.sessions.cookies.seal(&cookie, &self.exporter, self.now);
@@ -223,7 +226,7 @@ impl Handshake<'_> {
     }
 
     fn parties(&self, persona: PublicKey) -> Parties {
-        Parties { exporter: self.exporter, node: self.sessions.key.public(), persona }
+        Parties { exporter: self.exporter, node: self.keys.public(), persona }
     }
 
     fn issue(
@@ -251,7 +254,7 @@ impl Handshake<'_> {
             Some(number) => format!("{name}.{number}"),
         };
         let times = (from, kept.token_end(from));
-        let minted = mint(&self.sessions.key, (&kept.persona, &kept.scope), times, id);
+        let minted = mint(self.keys, (&kept.persona, &kept.scope), times, id);
         // With a good key only the length can be wrong.
         minted.map_err(|_too_long| SessionFault::Scope)
     }

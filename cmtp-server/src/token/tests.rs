@@ -9,7 +9,7 @@ use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
 use super::{Claims, Token, TokenError, TokenHeader};
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 
 #[test]
 fn each_vector_comes_out_as_the_text_demands() {
@@ -20,7 +20,7 @@ fn each_vector_comes_out_as_the_text_demands() {
     let (mut count, mut by_rule, mut wrong) = (0, BTreeMap::<String, u32>::new(), Vec::new());
     for group in file["testGroups"].as_array().unwrap() {
         assert_eq!(group["type"], "token");
-        let key = NodeKey::from_seed(&hex(&group["seed"]).try_into().unwrap()).unwrap();
+        let key = NodeKeys::from_seed(&hex(&group["seed"]).try_into().unwrap()).unwrap();
         assert_eq!(key.public().0[..], hex(&group["root"]));
         assert_eq!(group["keys"], json!([group["root"]]));
         for test in group["tests"].as_array().unwrap() {
@@ -39,8 +39,8 @@ fn each_vector_comes_out_as_the_text_demands() {
 }
 
 /// What the node makes of a token: one that is outside of its times is none.
-fn outcome(test: &Value, key: &NodeKey) -> Result<Value, Option<TokenError>> {
-    let token = Token::verify(test["token"].as_str().unwrap().as_bytes(), key).map_err(Some)?;
+fn outcome(test: &Value, key: &NodeKeys) -> Result<Value, Option<TokenError>> {
+    let token = Token::verify(test["token"].as_str().unwrap().as_bytes(), key, now).map_err(Some)?;
     if !token.is_valid_at(test["now"].as_u64().unwrap() * 1_000_000) {
         return Err(None);
     }

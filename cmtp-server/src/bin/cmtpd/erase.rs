@@ -9,10 +9,11 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use cmtp_client::{Client, ClientConfig, Request, Trust};
 use cmtp_codec::{Fqmn, Pattern, Scope};
-use cmtp_server::{Erased, Grant, NodeKey, erase_closed};
+use cmtp_server::{Erased, Grant, NodeKeys, erase_closed};
 
 use crate::address_file;
 use crate::data::Data;
+use crate::root::Root;
 
 /// Erase a message from the node's journal, for good: its keys are destroyed, and nobody can read it any more.
 ///
@@ -35,6 +36,8 @@ use crate::data::Data;
 /// content (who read it, say), and so do copies that callers kept: each is to be erased where it is. On a file
 /// system that keeps old versions (snapshots, copy on write) and in backups the keys live on.
 ///
+/// A node that runs erases for its root key only; where that was exported, say where it is with --root.
+///
 /// Exit codes: 0; 1 where nothing was erased, the message says why; 2 for usage.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
@@ -50,6 +53,8 @@ pub(crate) struct Erase {
     message: String,
     #[command(flatten)]
     data: Data,
+    #[command(flatten)]
+    root: Root,
     /// Do not ask.
     #[arg(long)]
     yes: bool,
@@ -70,7 +75,9 @@ impl Erase {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let erased = runtime.block_on(async {
             match erase_closed(&folder, degree, &self.message).await {
-                Err(error) if error.is_in_use() => ask(&folder, degree, &self.message).await,
+                Err(error) if error.is_in_use() => {
+                    ask(&folder, &self.root, degree, &self.message).await
+                }
                 erased => Ok(erased?),
             }
         })?;
@@ -87,17 +94,17 @@ impl Erase {
 }
 
 /// Asks the node that runs, as itself.
-async fn ask(data: &Path, degree: &str, message: &str) -> anyhow::Result<Erased> {
+async fn ask(data: &Path, root: &Root, degree: &str, message: &str) -> anyhow::Result<Erased> {
     let address = address_file::read(data)?;
-    let key = NodeKey::load_or_create(data)?;
+    let keys = NodeKeys::load_or_create(data)?;
     let scope = Scope::new(Vec::new(), vec![Pattern::parse("0xI:erase")?])?;
-    let grant = Grant { to: key.public(), scope, lifetime: TOKEN };
+    let grant = Grant { to: keys.public(), scope, lifetime: TOKEN };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    let token = grant.mint(&key, now.as_secs())?;
-    let identity = Arc::new(NodeKey::identity(data)?);
+    let token = grant.mint(&keys, now.as_secs())?;
+    let identity = Arc::new(root.key(data)?.identity()?);
     let client = Client::new(ClientConfig { token: Some(token), ..ClientConfig::new(identity) })?;
     let connection = client
-        .connect(address, "localhost", Trust::Pinned(key.public()))
+        .connect(address, "localhost", Trust::Pinned(keys.public()))
         .await
         .with_context(|| format!("the node that uses {} on {address}", data.display()))?;
     let target = Fqmn::parse("0xIW:erase")?.with_words([degree, message])?;

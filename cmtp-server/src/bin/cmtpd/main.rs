@@ -9,8 +9,10 @@ mod erase;
 mod grant;
 mod issuer;
 mod journal;
+mod keys;
 mod manual;
 mod policy;
+mod root;
 mod serve;
 mod witness;
 
@@ -49,7 +51,7 @@ enum Command {
     Grant(grant::Grant),
     /// Print the node's DID, which clients pin.
     ///
-    /// The node need not run. Where there is no node yet, its key is made, as `serve` does.
+    /// The node need not run. Where there is no node yet, its keys are made, as `serve` does.
     ///
     ///   cmtp verify answer.cmtp --pin "$(cmtpd did)"
     ///   cmtpd did --config /etc/cmtpd.toml
@@ -69,6 +71,7 @@ enum Command {
     Policy(policy::Policy),
     Journal(journal::Journal),
     Erase(erase::Erase),
+    Keys(keys::Keys),
     Witness(witness::Witness),
     Bench(bench::Bench),
     Man(manual::Manual),
@@ -78,6 +81,7 @@ enum Command {
 const AFTER: &str = "\
 Environment:
   CMTPD_DATA   the node's data directory [default: ~/.local/share/cmtpd]
+  CMTP_PASSPHRASE   of a root key that was exported, where nobody is to be asked
   RUST_LOG     how much `serve` logs, such as cmtp_server=debug [default: info]
   NO_COLOR     if set and not empty, a log without colours
 
@@ -93,6 +97,7 @@ fn main() -> ExitCode {
         Command::Grant(grant) => grant.run(),
         Command::Journal(journal) => journal.run(),
         Command::Erase(erase) => erase.run(),
+        Command::Keys(keys) => keys.run(),
         Command::Witness(witness) => witness.run(),
         Command::CheckConfig(check) => check.run(),
         Command::Issuer(issuer) => issuer.run(),
@@ -116,10 +121,10 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 }
 
 fn did(data: &data::Data, log: Option<u32>) -> anyhow::Result<()> {
-    let key = data.key()?;
+    let keys = data.keys()?;
     match log {
-        None => println!("{}", key.public()),
-        Some(number) => println!("log {}", key.log_key(number)?),
+        None => println!("{}", keys.public()),
+        Some(number) => println!("log {}", keys.log_key(number)?),
     }
     Ok(())
 }

@@ -181,6 +181,10 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     println!(
         "cmtpd listens on {address} as {did} (pin it: cmtp call --pin {did} cmtp://{address}/0xS:echo)"
     );
+    let keys = tokio::spawn({
+        let node = Arc::clone(&node);
+        async move { node.keep_keys().await }
+    });
     let summaries = tokio::spawn({
         let node = Arc::clone(&node);
         async move { node.keep_summaries().await }
@@ -220,6 +224,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     running.abort();
     summaries.abort();
     policies.abort();
+    keys.abort();
     drop(said);
     node.summarize().await;
     node.close();
@@ -320,6 +325,9 @@ fn runtime() -> std::io::Result<Runtime> {
 }
 
 async fn reload(options: &Serve, node: &Node) {
+    if let Err(error) = node.renew_keys().await {
+        tracing::error!(%error, "the keys of before stay in use");
+    }
     let reloaded = match options.config() {
         Ok(config) => node.reload(&config).await.map_err(anyhow::Error::from),
         Err(error) => Err(error),
@@ -410,4 +418,4 @@ The configuration file (TOML) may hold any of these; flags win over it:
 A target that is spelled with a write opcode, such as 0xSW:orders:*, is a route for writes, any other one for reads.
 0xS:echo, 0xS:time, 0xS:time:ticks, 0xE:audit and State (0xS:ADDRESS:KEY, 0xSW:ADDRESS:KEY) are always there.
 Policies decide what of a token's scope is allowed: see cmtpd policy --help. A change of them needs no signal.
-SIGHUP reads the file again; listen, threads, data, bus, http, audit, policy, limits and segment-bytes need a new start.";
+SIGHUP reads the file and the node's keys again; listen, threads, data, bus, http, audit, policy, limits and segment-bytes need a new start.";

@@ -13,7 +13,7 @@ use crate::config::{Config, IssuerAlgorithm};
 use crate::issuers::keys::{KeySet, KeyTrouble};
 use crate::issuers::token::OutsideToken;
 use crate::issuers::{IssuerError, claims};
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 use crate::token::{Token, TokenError};
 
 /// Section, what a node says of it as a token, what an issuer's check says, and the algorithms of its signatures: true where an
@@ -55,14 +55,14 @@ const ROWS: [Row; 16] = [
 fn each_example_is_refused_as_a_token_and_verified_as_a_signature() {
     // [ADM-1] [ADM-5] [ISS-2] [ISS-5] [ISS-6]
     let file = file();
-    let node = NodeKey::from_seed(&[1; 32]).unwrap();
+    let node = NodeKeys::from_seed(&[1; 32]).unwrap();
     let cases = file["cases"].as_array().unwrap();
     assert_eq!(cases.len(), ROWS.len());
     for (case, (section, by_node, by_issuer, signatures)) in cases.iter().zip(ROWS) {
         assert_eq!(case["section"], section);
         let text = case["token"].as_str().map_or_else(|| case["token"].to_string(), str::to_owned);
         assert_eq!(
-            Token::verify(text.as_bytes(), &node).map(|_token| ()),
+            Token::verify(text.as_bytes(), &node, 0).map(|_token| ()),
             Err(by_node),
             "{section}"
         );
