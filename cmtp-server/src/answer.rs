@@ -69,11 +69,17 @@ impl<'a> Answering<'a> {
         live: &Live,
         send: &'a mut SendStream,
         origin: Layer,
+        is_verified: bool,
     ) -> Result<Self, Fault> {
         let mut chain = Chain::EMPTY;
-        // [LAY-9] A broken signature is no refusal: the layer is invalid and the stream ends with `bad-chain`.
         let link = Link::Layer(origin);
-        let origin_hash = chain.push(&link).map_err(Fault::BadChain)?;
+        let origin_hash = match &link {
+            // [LAY-9] A broken signature is no refusal: the layer is invalid and the stream ends with `bad-chain`.
+            _ if is_verified => chain.push(&link).map_err(Fault::BadChain)?,
+            // What is refused for its rate is not worth a look: [SES-4].
+            Link::Layer(origin) => chain.append(origin)?,
+            Link::Core(_) => return Err(Fault::Internal),
+        };
         let Link::Layer(origin) = link else { return Err(Fault::Internal) };
         let asked = origin.octet(FieldIndex::JOURNAL).map_or(JournalMode::NONE, JournalMode);
         let mut state = Growing {

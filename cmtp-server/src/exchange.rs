@@ -10,7 +10,7 @@ use quinn::{RecvStream, SendStream, VarInt};
 
 use crate::admit::{Admission, Admitted, Proved, not_covered};
 use crate::answer::{Answering, mark_dispatched};
-use crate::handshake;
+use crate::handshake::{self, Denied};
 use crate::incoming::{Fault, Incoming, Rest};
 use crate::journal::JournalError;
 use crate::nats;
@@ -20,6 +20,7 @@ use crate::refusal::Refusal;
 use crate::room::Share;
 use crate::routes::Route;
 use crate::service::{Call, Effect, Reply};
+use crate::sessions::SessionFault;
 use crate::stream::{self, Asked};
 use crate::writes::{Claim, Claimed};
 
@@ -66,11 +67,14 @@ async fn answer<'n>(
         let rest = request.read_rest(checked.is_err()).await?;
         let (origin, checked) = match rest {
             Rest::Whole(origin) => (origin, checked),
+            // [SES-6] A message that is longer is refused with 400.
             Rest::Unread(origin, too_large) => {
-                (origin, checked.and(too_large.map_or(Ok(()), |it| Err(it.into()))))
+                let too_long = too_large.map(|_too_large| SessionFault::Malformed.into());
+                (origin, checked.and(too_long.map_or(Ok(()), Err)))
             }
         };
-        let answer = Answering::begin(node, &live, send, origin)?;
+        let is_unseen = checked.as_ref().is_err_and(Denied::is_unseen);
+        let answer = Answering::begin(node, &live, send, origin, !is_unseen)?;
         let exchange = Exchange { node, live: &live, proved, share, answer };
         return handshake::answer(exchange, target, checked).await;
     }
@@ -94,7 +98,7 @@ async fn answer<'n>(
         live: &live,
         proved,
         share,
-        answer: Answering::begin(node, &live, send, origin)?,
+        answer: Answering::begin(node, &live, send, origin, true)?,
     };
     let taken = match &admission.outcome {
         Ok(admitted) if admitted.target.is_write() => match exchange.check_lost() {

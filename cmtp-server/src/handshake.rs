@@ -20,6 +20,13 @@ pub(crate) struct Denied {
     refusal: Refusal,
 }
 
+impl Denied {
+    /// [SES-4] Whether the request came too often: nothing of it is looked at.
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.fault == SessionFault::Rate
+    }
+}
+
 impl From<SessionFault> for Denied {
     fn from(fault: SessionFault) -> Self {
         Self { fault, refusal: fault.refusal() }
@@ -62,6 +69,12 @@ pub(crate) fn check(
     if target.has_effect() && !origin.has(LayerFlags::SIGNED) {
         return Err(SessionFault::Malformed.into());
     }
+    // [SES-4] And consents beyond `grant-burst`.
+    if target == SessionTarget::Consent
+        && !node.addresses.take_consent(proved.address(), now)
+    {
+        return Err(SessionFault::Rate.into());
+    }
     Ok(())
 }
 
@@ -88,10 +101,6 @@ fn take(exchange: &Exchange<'_, '_>, target: SessionTarget) -> Result<Made, Deni
     let Exchange { node, live, proved, answer, .. } = exchange;
     let now = node::now();
     check_times(&answer.origin, now)?;
-    // [SES-4] And consents beyond `grant-burst`.
-    if target == SessionTarget::Consent && !node.addresses.take_consent(proved.address(), now) {
-        return Err(SessionFault::Rate.into());
-    }
     let exporter = proved.session_exporter().ok_or(SessionFault::Cookie)?;
     let said = Said {
         body: answer.origin.data().map_or(&[], |body| body.as_ref()),

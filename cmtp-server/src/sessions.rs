@@ -53,8 +53,11 @@ impl Sessions {
     pub(crate) fn refuses(&self, token: &Token) -> bool {
         let grants = self.grants();
         match token.kind() {
-            // [SES-12] A node MUST refuse a session token whose grant it does not have, or has no more.
-            TokenKind::Session(name) => grants.find(name, node::now()).is_none(),
+            // [SES-12] A node MUST refuse a session token whose grant it does not have, or has no more; another's is none either.
+            TokenKind::Session(name) => {
+                let kept = grants.find(name, node::now());
+                kept.is_none_or(|kept| kept.persona != token.holder)
+            }
             TokenKind::Operator => grants.is_revoked(token.id(), &token.holder, token.issued_at()),
         }
     }

@@ -58,13 +58,15 @@ pub(crate) async fn serve(
             break End::Cut;
         }
         let next = tokio::select! {
-            next = segments.next() => next,
+            // A service that always has something to say must not outtalk the end.
+            biased;
             _stopped = answer.stopped() => break End::Cut,
             // [QUI-26] When no token of the caller is valid any more, and when the node stops.
             () = session_over(node, proved, admitted) => break End::Cut,
             () = node.draining() => break End::Cut,
             // [POL-12] Where a new set denies a target of the stream, it MUST end with `cut` within a second.
             () = &mut denied => break End::Cut,
+            next = segments.next() => next,
         };
         let bytes = match next {
             Some(Ok(bytes)) if bytes.is_empty() => continue,

@@ -234,7 +234,7 @@ impl TokenError {
 }
 
 /// [ADM-1] The header has these members and no other.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokenHeader {
     alg: String,

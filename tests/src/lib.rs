@@ -3,9 +3,12 @@
 //! Nothing here waits for a time: a process is ready when it says so.
 
 pub mod archive;
+pub mod forged;
 pub mod http;
 pub mod load;
 pub mod log;
+pub mod notes;
+pub mod session;
 mod volume;
 pub mod wire;
 

@@ -1,6 +1,6 @@
 //! A client that can break every rule: frames by hand over a real QUIC connection.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -42,6 +42,8 @@ pub struct Wire {
 pub enum Ending {
     /// With an answer.
     Answer(Box<Answer>),
+    /// With an answer of this status, to an origin that nothing can be verified with.
+    Unverified(Status),
     /// The node reset the stream.
     Reset(CloseCode),
     /// The connection ended.
@@ -84,6 +86,18 @@ impl Wire {
         let dialled = dial(node, binding::ALPN).await;
         let (endpoint, connection) = dialled.expect("a connection");
         Self::over(endpoint, connection).await
+    }
+
+    /// Connects from a loopback address of the caller's choice.
+    ///
+    /// # Panics
+    /// If the node does not do what chapter 9 says.
+    pub async fn connect_from(from: IpAddr, node: &Node) -> Self {
+        let endpoint = Endpoint::client(SocketAddr::from((from, 0))).expect("a socket");
+        let config = client_config(&[binding::ALPN], TransportConfig::default());
+        let address = node.address.parse().expect("an address");
+        let dialled = endpoint.connect_with(config, address, "cmtp.invalid").expect("a dial").await;
+        Self::over(endpoint, dialled.expect("a connection")).await
     }
 
     /// Connects to an address with QUIC parameters of its own.
@@ -176,11 +190,15 @@ impl Wire {
     }
 
     /// AUTH with a proof by `key`.
-    pub fn auth(&self, token: &str, key: &SigningKey) -> Frame {
-        let digest = Digest::of(token.as_bytes());
-        let payload = [self.exporter, self.root().0, digest.0].concat();
-        let proof = key.sign(uses::AUTH, &payload);
-        Frame::Auth(Auth::Shown { proof, token: token.to_owned().into() })
+    pub fn auth(&self, token: impl AsRef<[u8]>, key: &SigningKey) -> Frame {
+        let token = token.as_ref();
+        let proof = key.sign(uses::AUTH, &self.proved(self.root(), token));
+        Frame::Auth(Auth::Shown { proof, token: token.to_vec().into() })
+    }
+
+    /// What a proof for this token on this connection is over, at the node with this root key.
+    pub fn proved(&self, node: PublicKey, token: &[u8]) -> Vec<u8> {
+        [self.exporter, node.0, Digest::of(token).0].concat()
     }
 
     /// A good origin for `target`, not signed.
@@ -209,6 +227,34 @@ impl Wire {
         let _stopped = send.write_all(bytes).await;
         let _stopped = send.finish();
         self.read_answer(recv, origin).await
+    }
+
+    /// The same with an origin that is none by itself, of whose answer only the status is read.
+    ///
+    /// # Panics
+    /// If the answer is not made of frames.
+    pub async fn glance(&self, origin: &Layer) -> Ending {
+        let mut bytes = BytesMut::new();
+        origin.encode(&mut bytes);
+        let (mut send, mut recv) = self.open().await;
+        let _stopped = send.write_all(&bytes).await;
+        let _stopped = send.finish();
+        let bytes = match recv.read_to_end(1_000_000).await {
+            Ok(bytes) => bytes,
+            Err(quinn::ReadToEndError::Read(quinn::ReadError::Reset(code))) => {
+                return Ending::Reset(CloseCode(code.into_inner()));
+            }
+            Err(_lost) => return Ending::Closed(self.close_code().await),
+        };
+        let (mut reader, mut status) = (FrameReader::new(0), Status::NONE);
+        let mut assembler = Assembler::new(Source::Answer, limits::BODY_MAX);
+        reader.push(&bytes);
+        while let Some(frame) = reader.next_frame().expect("well-formed frames") {
+            if let Some(Part::Link(link)) = assembler.take(frame).expect("frames in their place") {
+                status = link.status();
+            }
+        }
+        Ending::Unverified(status)
     }
 
     /// Ends the connection, and waits until the node was told.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use cmtp_spec::limits;
 use data_encoding::BASE64URL_NOPAD;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -29,7 +31,7 @@ pub trait Message: Serialize + DeserializeOwned {
         if bytes.len() as u64 > limits::SESSION_MESSAGE_MAX {
             return Err(MessageError::TooLong { length: bytes.len() });
         }
-        let message: Self = serde_json::from_slice(bytes)?;
+        let Object(message): Object<Self> = serde_json::from_slice(bytes)?;
         message.check().map_err(MessageError::Bounds)?;
         Ok(message)
     }
@@ -88,6 +90,7 @@ pub struct Call {
     /// Of the node.
     pub nonce: Random,
     /// What it asks for.
+    #[serde(deserialize_with = "objects")]
     pub asks: Vec<Ask>,
 }
 
@@ -106,10 +109,10 @@ pub struct Ask {
 #[serde(deny_unknown_fields)]
 pub struct Answer {
     /// What is wanted at most; without it all that the node offers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given_object", skip_serializing_if = "Option::is_none")]
     pub scope: Option<ScopeTexts>,
     /// The commitment to a recovery key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Random>,
     /// Tokens of outside issuers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -121,6 +124,7 @@ pub struct Answer {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Confirm {
     /// What tokens of the grant will cover.
+    #[serde(deserialize_with = "object")]
     pub scope: ScopeTexts,
     /// The groups that policies see.
     pub groups: Vec<String>,
@@ -141,6 +145,7 @@ pub struct Granted {
     #[serde(with = "did")]
     pub persona: PublicKey,
     /// What its tokens cover.
+    #[serde(deserialize_with = "object")]
     pub scope: ScopeTexts,
     /// The groups that policies see.
     pub groups: Vec<String>,
@@ -148,7 +153,7 @@ pub struct Granted {
     #[serde(deserialize_with = "once")]
     pub attributes: BTreeMap<String, String>,
     /// The commitment to a recovery key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Random>,
     /// Its first second, since 1970.
     pub begun: u64,
@@ -355,6 +360,49 @@ mod did {
     }
 }
 
+/// [SES-6] Something that is read from an object only: the library takes a list of its members' values for it, too.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        from.deserialize_map(Members(PhantomData)).map(Self)
+    }
+}
+
+fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Object::deserialize(from).map(|Object(it)| it)
+}
+
+fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    let objects: Vec<Object<T>> = Vec::deserialize(from)?;
+    Ok(objects.into_iter().map(|Object(it)| it).collect())
+}
+
+fn given_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    object(from).map(Some)
+}
+
+/// [SES-6] What may be left out, and is not `null`.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
 /// [SES-6] A map that has no name twice.
 fn once<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
     struct Once;
@@ -433,6 +481,26 @@ mod tests {
         assert!(Confirm::from_bytes(confirm.as_bytes()).is_err());
         assert!(Confirm::from_bytes(confirm.replace(r#","a":"2""#, "").as_bytes()).is_ok());
         assert!(Consent::from_bytes(br#"{"consents":false}"#).is_err());
+        // No list of its values is an object, nor is what is left out null.
+        assert!(Hello::from_bytes(format!(r#"[[0],"{did}","{nonce}"]"#).as_bytes()).is_err());
+        assert!(Consent::from_bytes(b"[true]").is_err());
+        let scope = r#"{"read":["0xS:**"],"write":[]}"#;
+        let answer = format!(r#"{{"scope":{scope},"outside":[]}}"#);
+        assert!(Answer::from_bytes(answer.as_bytes()).is_ok());
+        let answers = ["[]", r#"{"scope":null}"#, r#"{"recovery":null}"#, r#"{"outside":null}"#];
+        for bad in answers.into_iter().chain([answer.replace(scope, r#"[["0xS:**"],[]]"#).as_str()])
+        {
+            assert!(Answer::from_bytes(bad.as_bytes()).is_err(), "{bad}");
+        }
+        let confirm = confirm.replace(r#","a":"2""#, "");
+        let listed = confirm.replace(r#"{"read":[],"write":[]}"#, "[[],[]]");
+        assert!(Confirm::from_bytes(listed.as_bytes()).is_err());
+        let call = |asks: &str| {
+            format!(r#"{{"version":0,"node":"{did}","nonce":"{nonce}","asks":[{asks}]}}"#)
+        };
+        let asks = call(r#"{"what":"recovery","required":true}"#);
+        assert!(Call::from_bytes(asks.as_bytes()).is_ok());
+        assert!(Call::from_bytes(call(r#"["recovery",true]"#).as_bytes()).is_err());
     }
 
     #[test]

@@ -40,8 +40,10 @@ fn each_vector_comes_out_as_the_text_demands() {
 
 /// What the node makes of a token: one that is outside of its times is none.
 fn outcome(test: &Value, key: &NodeKeys) -> Result<Value, Option<TokenError>> {
-    let token = Token::verify(test["token"].as_str().unwrap().as_bytes(), key, now).map_err(Some)?;
-    if !token.is_valid_at(test["now"].as_u64().unwrap() * 1_000_000) {
+    let now = test["now"].as_u64().unwrap() * 1_000_000;
+    let token = test["token"].as_str().unwrap().as_bytes();
+    let token = Token::verify(token, key, now).map_err(Some)?;
+    if !token.is_valid_at(now) {
         return Err(None);
     }
     let spell = |patterns: &[Pattern]| patterns.iter().map(Pattern::to_string).collect::<Vec<_>>();
