@@ -135,7 +135,9 @@ fn a_bad_set_names_file_line_culprit_and_cure() {
     let long_id = format!("@id(\"{long}\") permit (principal, action, resource);");
     let one = "permit (principal, action, resource);";
     let many = one.repeat(1025);
-    let table: [(&[(&str, &str)], &[&str]); 14] = [
+    // Files by name, and what the error has to name.
+    type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+    let table: [Row<'_>; 14] = [
         (
             &[("a.cedar", "\n\npermit (principal, action)")],
             &["a.cedar, line 3", "such as: permit ("],
