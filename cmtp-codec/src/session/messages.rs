@@ -13,6 +13,7 @@ use crate::hash::Digest;
 use crate::key::PublicKey;
 use crate::pattern::{Pattern, PatternError, Scope, TooManyPatterns};
 use crate::session::Transcript;
+use crate::session::object::{Object, given, given_object, object, objects};
 
 /// A message of the handshake.
 pub trait Message: Serialize + DeserializeOwned {
@@ -22,7 +23,7 @@ pub trait Message: Serialize + DeserializeOwned {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// [SES-6] Reads a message: no other member, none twice, none missing.
+    /// [SES-6] Reads a message: an object with no other member, none twice, none missing.
     ///
     /// # Errors
     /// [`MessageError`].
@@ -30,7 +31,7 @@ pub trait Message: Serialize + DeserializeOwned {
         if bytes.len() as u64 > limits::SESSION_MESSAGE_MAX {
             return Err(MessageError::TooLong { length: bytes.len() });
         }
-        let message: Self = serde_json::from_slice(bytes)?;
+        let Object(message) = serde_json::from_slice::<Object<Self>>(bytes)?;
         message.check().map_err(MessageError::Bounds)?;
         Ok(message)
     }
@@ -55,7 +56,7 @@ pub enum MessageError {
     /// Not the object that it should be.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// A list that is too long, empty or out of order.
+    /// A list that is too long, empty or out of order, or a number that is too great.
     #[error("{0}")]
     Bounds(&'static str),
 }
@@ -89,6 +90,7 @@ pub struct Call {
     /// Of the node.
     pub nonce: Random,
     /// What it asks for.
+    #[serde(deserialize_with = "objects")]
     pub asks: Vec<Ask>,
 }
 
@@ -107,10 +109,10 @@ pub struct Ask {
 #[serde(deny_unknown_fields)]
 pub struct Answer {
     /// What is wanted at most; without it all that the node offers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given_object")]
     pub scope: Option<ScopeTexts>,
     /// The commitment to a recovery key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub recovery: Option<Random>,
     /// Tokens of outside issuers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -122,6 +124,7 @@ pub struct Answer {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Confirm {
     /// What tokens of the grant will cover.
+    #[serde(deserialize_with = "object")]
     pub scope: ScopeTexts,
     /// The groups that policies see.
     pub groups: Vec<String>,
@@ -142,6 +145,7 @@ pub struct Granted {
     #[serde(with = "did")]
     pub persona: PublicKey,
     /// What its tokens cover.
+    #[serde(deserialize_with = "object")]
     pub scope: ScopeTexts,
     /// The groups that policies see.
     pub groups: Vec<String>,
@@ -149,7 +153,7 @@ pub struct Granted {
     #[serde(deserialize_with = "once")]
     pub attributes: BTreeMap<String, String>,
     /// The commitment to a recovery key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub recovery: Option<Random>,
     /// Its first second, since 1970.
     pub begun: u64,
@@ -205,7 +209,7 @@ impl Message for Hello {
     fn check(&self) -> Result<(), &'static str> {
         let ascends = self.versions.windows(2).all(|pair| pair[0] < pair[1]);
         match self.versions.len() {
-            1..=VERSIONS_MAX if ascends => Ok(()),
+            1..=VERSIONS_MAX if ascends => exact(&self.versions),
             _ => Err("versions: expected 1 to 16 numbers, ascending"),
         }
     }
@@ -214,7 +218,7 @@ impl Message for Hello {
 impl Message for Call {
     fn check(&self) -> Result<(), &'static str> {
         match self.asks.len() as u64 {
-            0..=limits::SESSION_ASKS_MAX => Ok(()),
+            0..=limits::SESSION_ASKS_MAX => exact(&[self.version]),
             _ => Err("asks: too many"),
         }
     }
@@ -235,9 +239,24 @@ impl Message for Consent {
     }
 }
 
-impl Message for Confirm {}
-impl Message for Granted {}
-impl Message for Issued {}
+impl Message for Confirm {
+    fn check(&self) -> Result<(), &'static str> {
+        exact(&[self.grant_seconds, self.token_seconds])
+    }
+}
+
+impl Message for Granted {
+    fn check(&self) -> Result<(), &'static str> {
+        exact(&[self.begun, self.ends, self.token_seconds])
+    }
+}
+
+impl Message for Issued {
+    fn check(&self) -> Result<(), &'static str> {
+        exact(&[self.ends])
+    }
+}
+
 impl Message for Renew {}
 
 impl Consent {
@@ -387,7 +406,14 @@ fn once<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, 
     from.deserialize_map(Once)
 }
 
+/// Numbers that every reader of JSON has exactly.
+fn exact(numbers: &[u64]) -> Result<(), &'static str> {
+    let is_exact = numbers.iter().all(|&number| number < NUMBER_END);
+    if is_exact { Ok(()) } else { Err("expected numbers below 2^53") }
+}
+
 const VERSIONS_MAX: usize = 16;
+const NUMBER_END: u64 = 1 << 53;
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
