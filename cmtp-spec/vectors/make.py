@@ -14,7 +14,9 @@ import json
 import sys
 
 import ed25519
+import session
 from bus import *
+from session import *
 
 HERE = Path(__file__).resolve().parent
 
@@ -2667,7 +2669,7 @@ def replace_without(seal: Seal, name: str) -> Seal:
 
 FILES = [make_varint, make_frame, make_field, make_leaf, make_body, make_layer, make_signature, make_chain, make_seal, make_key_list, make_receipt, make_did,
          make_stored, make_fqmn, make_subject, make_pattern, make_process, make_message, make_envelope, make_checkpoint, make_log_proof,
-         make_consistency, make_policy]
+         make_consistency, make_policy, *(lambda make=make: make(File) for make in session.MAKERS)]
 
 
 def cases(data: dict) -> dict[int, tuple]:

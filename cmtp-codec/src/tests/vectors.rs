@@ -17,6 +17,7 @@ mod names;
 mod proofs;
 mod properties;
 mod samples;
+mod session;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -37,6 +38,7 @@ use crate::log::{CheckpointError, GrowthError, LogProofError, PolicyError, Verif
 use crate::pattern::PatternError;
 use crate::process::ProcessError;
 use crate::receipt::ReceiptError;
+use crate::session::{MessageError, ScopeError};
 use crate::subject::SubjectTooLong;
 
 macro_rules! files {
@@ -75,6 +77,9 @@ files! {
     log_proof: "log-proof";
     consistency: "consistency";
     policy: "policy";
+    session_message: "session-message";
+    session: "session";
+    scope: "scope";
 }
 
 #[test]
@@ -86,7 +91,7 @@ fn every_file_is_run() {
         .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
     found.sort();
-    let mut run = FILES.to_vec();
+    let mut run = [FILES, ELSEWHERE].concat();
     run.sort_unstable();
     assert_eq!(found, run);
 }
@@ -176,7 +181,9 @@ stops!(
     PatternError,
     PolicyError,
     ProcessError,
+    MessageError,
     ReceiptError,
+    ScopeError,
     SignatureError,
     SubjectTooLong,
     VerifierKeyError,
@@ -338,6 +345,13 @@ fn check_of(group: &str) -> fn(&Case) -> Outcome {
         "subject" => names::subject,
         "pattern" => names::pattern,
         "process" => names::process,
+        "session-message" => session::message,
+        "session-sign" => session::sign,
+        "session" => session::handshake,
+        "renewal" => session::renewal,
+        "session-jti" => session::jti,
+        "includes" => session::includes,
+        "offer" => session::offer,
         other => panic!("no check for the group type {other}"),
     }
 }
@@ -450,6 +464,9 @@ fn to_signature(value: &Value) -> Option<Signature> {
 fn to_salt(value: &Value) -> Salt {
     Salt(to_array(value))
 }
+
+/// Files that are no matter of the codec's: the crate that has what they are for reads them.
+const ELSEWHERE: &[&str] = &["revoked"];
 
 /// Keys that every case has, or may have.
 const COMMON: [&str; 7] = ["tcId", "comment", "flags", "result", "rule", "kind", "assumes"];
