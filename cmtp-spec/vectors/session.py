@@ -244,6 +244,8 @@ def shown(value: object) -> object:
             return {name: shown(one) for name, one in value.items()}
         case list():
             return [shown(one) for one in value]
+        case int() if value >= _EXACT:
+            return str(value)
     return value
 
 
