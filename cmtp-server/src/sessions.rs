@@ -105,3 +105,12 @@ impl Sessions {
         self.grants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// A file of the specification's vectors.
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+fn vectors(name: &str) -> serde_json::Value {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../cmtp-spec/vectors");
+    let text = std::fs::read(folder.join(name).with_extension("json")).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}

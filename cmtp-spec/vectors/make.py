@@ -15,9 +15,11 @@ import sys
 
 import ed25519
 import policies
+import session
 import tokens
 from bus import *
 from identity import *
+from session import *
 
 HERE = Path(__file__).resolve().parent
 
@@ -1421,6 +1423,7 @@ def make_stored() -> File:
              Whole=("BASIC", "a message of each shape", "STO-1 STO-3 HSH-5 RCP-4 RCP-8"),
              Redacted=("REDACTION", "parts withheld: the same hashes, the same verdict", "STO-7 STO-8 HSH-1 HSH-2 HSH-3 HSH-5 FRM-11 RCP-4"),
              Refused=("BASIC", "refusals, logged and not", "FRM-17 LAY-2 RCP-7 RCP-10 PRC-1 PRC-2 PRC-3"),
+             Handshake=("MISSING_PROOF", "unlogged is for the handshake, and for no write of it that was done", "RCP-7 RCP-10 SES-3"),
              Streamed=("BASIC", "segments and interim seals", "HSH-5 PRC-5 RCP-5"),
              Process=("FALSE_AUDIT", "a message that is authentic and breaks its process", "PRC-1 PRC-3 PRC-5 PRC-6 PRC-7 PRC-8 PRC-10"),
              Pin=("FORGERY", "the seal, or an interim seal, is not by a key of the root that the verifier trusts", "RCP-7 RCP-8 RCP-9 RCP-11"),
@@ -1698,6 +1701,15 @@ def make_stored() -> File:
     case("AUTH", "Shape", data[:first] + frame("auth", b"\0" + H(TOKEN)) + data[first:], "FRM-5?")
     case("KEYS", "Shape", data[:first] + frame("keys", key_list().encode()) + data[first:], "FRM-5?")
     case("a body cut in two", "Shape", data.replace(frame("body", b"hello Dexter"), frame("body", b"hello") + frame("body", b" Dexter")), "STO-3")
+    for comment, layers, expect in unlogged_exchanges():
+        case(f"unlogged: {comment}", "Handshake", message(layers, unlogged=True), expect)
+    hello = [origin("0xI:session:hello", body=b"{}", signed=True), admit(), step("serve", 200, b"{}", time=2000)]
+    case("unlogged: a hello whose origin is withheld", "Handshake", withhold(message(hello, unlogged=True), 0), "RCP-10")
+    case("unlogged: a hello whose body is withheld", "Handshake", replace(message(hello, unlogged=True), layers=[hello[0].withhold_body(), *hello[1:]]))
+    case("unlogged: a consent that was refused, its origin withheld", "Handshake", withhold(message([origin("0xIW:session:consent", body=b"{}", signed=True), admit(429)], unlogged=True), 0), "RCP-10")
+    case("unlogged: a consent that was refused with 401, its origin withheld", "Handshake", withhold(message([origin("0xIW:session:consent", body=b"{}", signed=True), admit(401)], unlogged=True), 0))
+    case("unlogged: a hello whose refusing layer is withheld", "Handshake", withhold(message([hello[0], admit(400)], unlogged=True), 1))
+    case("unlogged: a consent whose refusing layer is withheld", "Handshake", withhold(message([origin("0xIW:session:consent", body=b"{}", signed=True), admit(429)], unlogged=True), 1))
     return f
 
 
@@ -1958,7 +1970,8 @@ def make_message() -> File:
              Withheld=("REDACTION", "what is withheld, heads and keys do not travel on a request stream", "FRM-6 FRM-9 FRM-16 FRM-5 LAY-2"),
              BodyUnread=("AMBIGUITY", "the node refused before the body came: layer 0 is closed without it", "QUI-17 FRM-17 HSH-5"),
              Order=("CONFUSION", "frames out of place", "FRM-5 FRM-7 FRM-8 LAY-4"),
-             BadChain=("FORGERY", "hashes, signatures or receipts do not agree", "HSH-5 LAY-9 RCP-4 RCP-5 RCP-10 RCP-14 LOG-11 LOG-16"))
+             BadChain=("FORGERY", "hashes, signatures or receipts do not agree", "HSH-5 LAY-9 RCP-4 RCP-5 RCP-10 RCP-14 LOG-11 LOG-16"),
+             Handshake=("MISSING_PROOF", "unlogged is for the handshake, and for no write of it that was done", "RCP-10 SES-3"))
     auth, token = frame("auth", b"\1" + some("proof", 64) + TOKEN), frame("auth", b"\0" + H(TOKEN))
     bare, full = origin(), origin(args='["Dexter"]', body=b"hello", signed=True)
     skip = Frame(0x21, b"later").encode()
@@ -2096,7 +2109,30 @@ def make_message() -> File:
     answer("mode async without the entry flag", "BadChain", b"".join(frames) + seal_of(layers, mode=1, flags=0).encode(), "RCP-14")
     answer("an interim seal whose entry type is exchange", "BadChain", b"".join(data[:3]) + seal_of(long[:4], "interim", type=3).encode() + data[3] + seal_of(long).encode(), "RCP-14")
     answer("200, unlogged", "BadChain", b"".join(frames) + seal_of(layers, unlogged=True).encode(), "RCP-10")
+    for comment, layers, expect in unlogged_exchanges():
+        data = b"".join(layer.encode() for layer in layers[1:]) + seal_of(layers, unlogged=True).encode()
+        answer(f"unlogged: {comment}", "Handshake", data, expect, layers[0])
     return f
+
+
+def unlogged_exchanges():
+    """Of the handshake, and what is near it: RCP-10."""
+    def asked(target):
+        return origin(target, body=b"{}", signed=True)
+    served, done = step("serve", 200, b"{}", time=2000), step("commit", time=3000)
+    for name in ("0xI:session:hello", "0xI:session:answer"):
+        yield f"{name}, 200", [asked(name), admit(), served], "valid"
+        yield f"{name}, refused at admission with 400", [asked(name), admit(400)], "valid"
+        yield f"{name}, refused by the service with 503", [asked(name), admit(), step("serve", 503)], "valid"
+    for name in ("0xIW:session:consent", "0xIW:session:renew", "0xIW:session:revoke"):
+        yield f"{name}, refused at admission with 429", [asked(name), admit(429)], "valid"
+        yield f"{name}, done", [asked(name), admit(), served, done], "RCP-10"
+        yield f"{name}, refused by the service with 503", [asked(name), admit(), step("serve", 503)], "RCP-10"
+        yield f"{name}, an admit layer that does not refuse", [asked(name), admit(), admit(200)], "RCP-10"
+    for name in ("0xI:session:list", "0xIW:session:hangup", "0xI:session", "0xI:session:hello:x", "0xIW:session:hello", "0xI:session:consent", "0xI:Session:hello", "0xS:session:hello"):
+        yield f"{name}, refused at admission with 400", [asked(name), admit(400)], "RCP-10"
+    yield "0xI:session:list, 200", [asked("0xI:session:list"), admit(), served], "RCP-10"
+    yield "0xI:session:list, 401", [asked("0xI:session:list"), admit(401)], "valid"
 
 
 ORIGIN = origin_of(ROOT, 0)
@@ -2667,7 +2703,8 @@ def replace_without(seal: Seal, name: str) -> Seal:
 
 FILES = [make_varint, make_frame, make_field, make_leaf, make_body, make_layer, make_signature, make_chain, make_seal, make_key_list, make_receipt, make_did,
          make_stored, make_fqmn, make_subject, make_pattern, make_process, make_message, make_envelope, make_checkpoint, make_log_proof,
-         make_consistency, make_policy, make_token, lambda: make_identity(File), lambda: policies.make(File)]
+         make_consistency, make_policy, make_token, lambda: make_identity(File), lambda: policies.make(File),
+         *(lambda make=make: make(File) for make in session.MAKERS)]
 
 
 def cases(data: dict) -> dict[int, tuple]:

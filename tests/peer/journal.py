@@ -26,11 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "cmtp-spec" / "vect
 import policies
 import reader
 from reader import *
+from session import read_message, read_revoked
 
 FILE_MAGIC, COMMIT_MAGIC = (bytes.fromhex(BINDING[f"{name}-magic"].removeprefix("hex:")) for name in ("journal", "commit"))
 HEADER, ENTRY, ALIGN = 64, 68, 8
 TYPE_NAME = {number: name for name, number in ENTRY_TYPE.items()}
-OWN_TYPES = ("opened", "keys", "config", "policy", "summary")
+OWN_TYPES = ("opened", "keys", "config", "policy", "revoked", "summary")
 ERASURES = {"redacted": 1, "forgotten": 2}           # how much of a message is erased: its content, or its cores, too
 END_TYPES = ("outcome", "exchange", "refusal")
 WRITES = {number for name, number in OPCODE.items() if name.endswith("W")}
@@ -196,6 +197,7 @@ class Audit:
         self.open: dict[int, Journalled] = {}
         self.seals: dict[bytes, tuple[bytes, int, int]] = {}  # by F each message that has ended: id, opcode, how much is erased
         self.erasures: dict[bytes, int] = {}
+        self.grants: set[str] = set()                       # names of the grants that were made
         self.writes: set[tuple[bytes, bytes]] = set()       # caller and id of each that has an outcome, unless it had no effect
 
     def run(self) -> dict:
@@ -219,7 +221,7 @@ class Audit:
             pending += erased < noted
         require(not any(message.erased for message in self.open.values()), "ERA-4", "a message that has not ended is erased")
         return {"erased": sum(erased > 0 for _, _, erased in self.seals.values()), "pending": pending, "entries": self.entries, "commits": self.commits, "messages": self.messages, "open": len(self.open),
-                "executed_writes": self.executed, "torn": self.files.torn}
+                "executed_writes": self.executed, "grants": len(self.grants), "torn": self.files.torn}
 
     def _opened_by(self, commit: Commit) -> None:
         """The log of a commit is the one that it opens, and its key list the one that it notes (NKY-5); else those of the commit before."""
@@ -309,8 +311,7 @@ class Audit:
             self.lists += [keys] * (keys not in self.lists)
         elif kind == "config":
             tomllib.loads(text)
-        elif kind == "policy":
-            policies.read_listing(content) if content else None
+OWN_TYPES = ("opened", "keys", "config", "policy", "revoked", "summary")
         else:
             require(re.fullmatch(r"(\S+ [0-9]+\n)+", text), "entry", "a summary is a line `reason count` for each reason")
 
@@ -378,11 +379,23 @@ class Audit:
             check_process(entry["opcode"], message.layers)
         elif finding := process_findings(Message(message.layers, seal=Seal("seal", key, entry["seal"], {}))):
             raise finding
+        self._grant(message)
         if kind == "outcome":
             write = message.layers[0].actor, message.id
             require(write not in self.writes, "IDM-2", "a write that was executed before")
             if not entry["flags"] & ENTRY_FLAG["no-effect"]:
                 self.writes.add(write)
+
+    def _grant(self, message: Journalled) -> None:
+        """Chapter 22: the answer to a consent says what the grant is."""
+        origin = message.assembler.message.origin
+        if not origin or origin.get("target") != BINDING["session-consent"].encode() or message_status(message.layers) >= 400:
+            return
+        for layer in message.layers:
+            if layer.step == STEP["serve"] and not layer.redacted:
+                granted = read_message("granted", layer.get(BINDING["session-grant"]) or b"")
+                require(granted["persona"] == origin.actor, "SES-2", "a grant of another persona")
+                self.grants.add(read_message("token", layer.body)["grant"])
 
 
 def main(arguments: list[str]) -> int:

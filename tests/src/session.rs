@@ -13,7 +13,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
 
 use crate::Node;
-use crate::wire::{Answer, Ending, Forge, Wire, node_seed, salt, signed};
+use crate::wire::{Answer, Ending, Forge, Wire, online_seed, salt, signed};
 
 /// A persona at one end of a connection.
 #[derive(Debug)]
@@ -277,7 +277,7 @@ pub fn forge(node: &Node, token: &str) -> Forge {
     };
     let mut parts = token.split('.');
     let mut next = || part(parts.next().expect("a part"));
-    Forge { header: next(), claims: next(), seed: node_seed(node) }
+    Forge { header: next(), claims: next(), seed: online_seed(node, "token") }
 }
 
 /// A loopback address that nobody had before, so that nothing is refused for what others did.

@@ -448,13 +448,25 @@ pub fn client_config_with(
     config
 }
 
-/// Seed of the node's own token key, from its data directory: with it a test makes tokens that no node would.
+/// Seed of the node's own key for a use (`tls`, `token`, `layer`, `log`), from its data directory: with it a test makes what no
+/// node would.
 ///
 /// # Panics
 /// If the file is not there.
-pub fn token_seed(node: &Node) -> [u8; 32] {
+pub fn online_seed(node: &Node, key_use: &str) -> [u8; 32] {
     let text = std::fs::read_to_string(node.data().join("online.keys")).expect("the node's keys");
-    let hex = text.lines().find_map(|line| line.strip_prefix("token ")).expect("a seed");
+    let of_use = |line: &'_ str| line.strip_prefix(key_use)?.strip_prefix(' ').map(str::to_owned);
+    let hex = text.lines().find_map(of_use).expect("a seed");
+    HEXLOWER.decode(hex.as_bytes()).expect("hex").try_into().expect("32 bytes")
+}
+
+/// Seed of the node's root key.
+///
+/// # Panics
+/// If the file is not there.
+pub fn root_seed(node: &Node) -> [u8; 32] {
+    let text = std::fs::read_to_string(node.data().join("node.key")).expect("the node's root key");
+    let hex = text.split_whitespace().nth(1).expect("a seed");
     HEXLOWER.decode(hex.as_bytes()).expect("hex").try_into().expect("32 bytes")
 }
 
@@ -475,7 +487,7 @@ impl Forge {
     /// # Panics
     /// If the node's key can't be read.
     pub fn new(node: &Node, holder: PublicKey) -> Self {
-        let seed = token_seed(node);
+        let seed = online_seed(node, "token");
         let key = SigningKey::from_seed(&seed).expect("a key").public();
         let now = now() / 1_000_000;
         let x = BASE64URL_NOPAD.encode(&holder.0);

@@ -17,7 +17,7 @@ use cmtp_codec::{
     SigningKey, Unverified,
 };
 use cmtp_spec::{FieldIndex, KeyUse, SettingId, Status, binding};
-use cmtp_tests::wire::{self, AnyCertificate, Forge, Wire, node_seed};
+use cmtp_tests::wire::{self, AnyCertificate, Forge, Wire, root_seed};
 use cmtp_tests::{Home, Node};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{
@@ -372,7 +372,7 @@ async fn what_is_kept_of_a_node_is_kept_for_each_persona() {
 
     // [IDY-8] The same node asks what was known of its log: of a third persona nothing, though its root was here before.
     keyring.add("third".parse().unwrap()).unwrap();
-    let linker = Linker::listen(&node_seed(&node));
+    let linker = Linker::listen(&root_seed(&node));
     let mut sizes = Vec::new();
     for persona in ["main", "work", "third"] {
         let identity = Arc::new(keyring.identity(Some(persona)).unwrap());

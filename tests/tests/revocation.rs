@@ -9,7 +9,7 @@ use cmtp_spec::{EntryType, FieldIndex, LayerFlags, Status, limits};
 use cmtp_tests::Node;
 use cmtp_tests::notes::notes;
 use cmtp_tests::session::{Persona, fresh_address};
-use cmtp_tests::wire::{Ending, Wire, node_seed, salt, signed};
+use cmtp_tests::wire::{Ending, Wire, root_seed, salt, signed};
 use quinn::RecvStream;
 
 /// Who hangs up, and what is named.
@@ -24,7 +24,7 @@ enum By {
 async fn what_is_hung_up_ends_within_a_second() {
     // [SES-17] [SES-15]
     let node = Node::start("");
-    let operator = SigningKey::from_seed(&node_seed(&node)).unwrap();
+    let operator = SigningKey::from_seed(&root_seed(&node)).unwrap();
     let operators = node.grant(&node.did, &["--write", "0xI:erase"]);
     for by in [By::Jti, By::Did, By::Operator] {
         let (mut refused, mut cut) = (Vec::new(), Vec::new());

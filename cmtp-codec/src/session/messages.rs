@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::marker::PhantomData;
 use std::str::FromStr;
 
 use cmtp_spec::limits;
 use data_encoding::BASE64URL_NOPAD;
-use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::hash::Digest;
 use crate::key::PublicKey;
 use crate::pattern::{Pattern, PatternError, Scope, TooManyPatterns};
 use crate::session::Transcript;
+use crate::session::object::{Object, given, given_object, object, objects};
 
 /// A message of the handshake.
 pub trait Message: Serialize + DeserializeOwned {
@@ -23,7 +23,7 @@ pub trait Message: Serialize + DeserializeOwned {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// [SES-6] Reads a message: no other member, none twice, none missing.
+    /// [SES-6] Reads a message: an object with no other member, none twice, none missing.
     ///
     /// # Errors
     /// [`MessageError`].
@@ -31,7 +31,7 @@ pub trait Message: Serialize + DeserializeOwned {
         if bytes.len() as u64 > limits::SESSION_MESSAGE_MAX {
             return Err(MessageError::TooLong { length: bytes.len() });
         }
-        let Object(message): Object<Self> = serde_json::from_slice(bytes)?;
+        let Object(message) = serde_json::from_slice::<Object<Self>>(bytes)?;
         message.check().map_err(MessageError::Bounds)?;
         Ok(message)
     }
@@ -56,7 +56,7 @@ pub enum MessageError {
     /// Not the object that it should be.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// A list that is too long, empty or out of order.
+    /// A list that is too long, empty or out of order, or a number that is too great.
     #[error("{0}")]
     Bounds(&'static str),
 }
@@ -109,10 +109,10 @@ pub struct Ask {
 #[serde(deny_unknown_fields)]
 pub struct Answer {
     /// What is wanted at most; without it all that the node offers.
-    #[serde(default, deserialize_with = "given_object", skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given_object")]
     pub scope: Option<ScopeTexts>,
     /// The commitment to a recovery key.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub recovery: Option<Random>,
     /// Tokens of outside issuers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -153,7 +153,7 @@ pub struct Granted {
     #[serde(deserialize_with = "once")]
     pub attributes: BTreeMap<String, String>,
     /// The commitment to a recovery key.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub recovery: Option<Random>,
     /// Its first second, since 1970.
     pub begun: u64,
@@ -209,7 +209,7 @@ impl Message for Hello {
     fn check(&self) -> Result<(), &'static str> {
         let ascends = self.versions.windows(2).all(|pair| pair[0] < pair[1]);
         match self.versions.len() {
-            1..=VERSIONS_MAX if ascends => Ok(()),
+            1..=VERSIONS_MAX if ascends => exact(&self.versions),
             _ => Err("versions: expected 1 to 16 numbers, ascending"),
         }
     }
@@ -218,7 +218,7 @@ impl Message for Hello {
 impl Message for Call {
     fn check(&self) -> Result<(), &'static str> {
         match self.asks.len() as u64 {
-            0..=limits::SESSION_ASKS_MAX => Ok(()),
+            0..=limits::SESSION_ASKS_MAX => exact(&[self.version]),
             _ => Err("asks: too many"),
         }
     }
@@ -239,9 +239,24 @@ impl Message for Consent {
     }
 }
 
-impl Message for Confirm {}
-impl Message for Granted {}
-impl Message for Issued {}
+impl Message for Confirm {
+    fn check(&self) -> Result<(), &'static str> {
+        exact(&[self.grant_seconds, self.token_seconds])
+    }
+}
+
+impl Message for Granted {
+    fn check(&self) -> Result<(), &'static str> {
+        exact(&[self.begun, self.ends, self.token_seconds])
+    }
+}
+
+impl Message for Issued {
+    fn check(&self) -> Result<(), &'static str> {
+        exact(&[self.ends])
+    }
+}
+
 impl Message for Renew {}
 
 impl Consent {
@@ -315,6 +330,12 @@ impl FromStr for GrantName {
 #[error("a grant's name has 22 letters, digits, - and _")]
 pub struct NotAGrant;
 
+impl From<Digest> for Random {
+    fn from(digest: Digest) -> Self {
+        Self(digest.0)
+    }
+}
+
 impl fmt::Debug for Issued {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Issued").field("grant", &self.grant).field("ends", &self.ends).finish()
@@ -360,49 +381,6 @@ mod did {
     }
 }
 
-/// [SES-6] Something that is read from an object only: the library takes a list of its members' values for it, too.
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Members<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
-            type Value = T;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map))
-            }
-        }
-
-        from.deserialize_map(Members(PhantomData)).map(Self)
-    }
-}
-
-fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<T, D::Error> {
-    Object::deserialize(from).map(|Object(it)| it)
-}
-
-fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
-    let objects: Vec<Object<T>> = Vec::deserialize(from)?;
-    Ok(objects.into_iter().map(|Object(it)| it).collect())
-}
-
-fn given_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    from: D,
-) -> Result<Option<T>, D::Error> {
-    object(from).map(Some)
-}
-
-/// [SES-6] What may be left out, and is not `null`.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(from).map(Some)
-}
-
 /// [SES-6] A map that has no name twice.
 fn once<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
     struct Once;
@@ -428,7 +406,14 @@ fn once<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, 
     from.deserialize_map(Once)
 }
 
+/// Numbers that every reader of JSON has exactly.
+fn exact(numbers: &[u64]) -> Result<(), &'static str> {
+    let is_exact = numbers.iter().all(|&number| number < NUMBER_END);
+    if is_exact { Ok(()) } else { Err("expected numbers below 2^53") }
+}
+
 const VERSIONS_MAX: usize = 16;
+const NUMBER_END: u64 = 1 << 53;
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -481,26 +466,6 @@ mod tests {
         assert!(Confirm::from_bytes(confirm.as_bytes()).is_err());
         assert!(Confirm::from_bytes(confirm.replace(r#","a":"2""#, "").as_bytes()).is_ok());
         assert!(Consent::from_bytes(br#"{"consents":false}"#).is_err());
-        // No list of its values is an object, nor is what is left out null.
-        assert!(Hello::from_bytes(format!(r#"[[0],"{did}","{nonce}"]"#).as_bytes()).is_err());
-        assert!(Consent::from_bytes(b"[true]").is_err());
-        let scope = r#"{"read":["0xS:**"],"write":[]}"#;
-        let answer = format!(r#"{{"scope":{scope},"outside":[]}}"#);
-        assert!(Answer::from_bytes(answer.as_bytes()).is_ok());
-        let answers = ["[]", r#"{"scope":null}"#, r#"{"recovery":null}"#, r#"{"outside":null}"#];
-        for bad in answers.into_iter().chain([answer.replace(scope, r#"[["0xS:**"],[]]"#).as_str()])
-        {
-            assert!(Answer::from_bytes(bad.as_bytes()).is_err(), "{bad}");
-        }
-        let confirm = confirm.replace(r#","a":"2""#, "");
-        let listed = confirm.replace(r#"{"read":[],"write":[]}"#, "[[],[]]");
-        assert!(Confirm::from_bytes(listed.as_bytes()).is_err());
-        let call = |asks: &str| {
-            format!(r#"{{"version":0,"node":"{did}","nonce":"{nonce}","asks":[{asks}]}}"#)
-        };
-        let asks = call(r#"{"what":"recovery","required":true}"#);
-        assert!(Call::from_bytes(asks.as_bytes()).is_ok());
-        assert!(Call::from_bytes(call(r#"["recovery",true]"#).as_bytes()).is_err());
     }
 
     #[test]

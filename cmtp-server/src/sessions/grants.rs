@@ -189,8 +189,14 @@ impl Revoked {
         line
     }
 
-    /// Reads what [`Revoked::to_line`] wrote.
+    /// Reads what [`Revoked::to_line`] writes, and nothing else.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
+        let revoked = Self::read(line)?;
+        // [CNV-5] There is one spelling: a number is read with a sign or zeros before it, too.
+        (revoked.is_sound() && revoked.to_line() == line).then_some(revoked)
+    }
+
+    fn read(line: &str) -> Option<Self> {
         let mut words = line.strip_suffix('\n')?.split(' ');
         let (kind, what, time) = (words.next()?, words.next()?, words.next());
         if words.next().is_some() {
@@ -204,12 +210,25 @@ impl Revoked {
             _ => None,
         }
     }
+
+    fn is_sound(&self) -> bool {
+        match self {
+            // [CNV-2] A time MUST be below 2^62.
+            Self::Token(id, time) => GrantName::of_jti(id).is_none() && *time < TIME_END,
+            Self::Persona(_, time) => *time < TIME_END,
+            Self::Grant(_) | Self::Stolen(_) => true,
+        }
+    }
 }
+
+const TIME_END: u64 = 1 << 62;
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use cmtp_codec::{Scope, SigningKey};
+    use data_encoding::HEXLOWER;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -326,15 +345,42 @@ mod tests {
         for revoked in all {
             assert_eq!(Revoked::from_line(&revoked.to_line()), Some(revoked));
         }
-        for bad in [
-            "",
-            "grant\n",
-            "grant x\n",
-            "grant AAAAAAAAAAAAAAAAAAAAAA",
-            "token a\n",
-            "stolen did:key:x\n",
-        ] {
-            assert_eq!(Revoked::from_line(bad), None, "{bad}");
+    }
+
+    #[test]
+    fn the_vectors_of_revoked_lines() {
+        // [SES-17] cmtp-spec/vectors/revoked.json
+        let file = crate::sessions::vectors("revoked");
+        for test in file["testGroups"][0]["tests"].as_array().unwrap() {
+            let hex = test["input"].as_str().unwrap();
+            let line = HEXLOWER.decode(hex.as_bytes()).unwrap();
+            let read = std::str::from_utf8(&line).ok().and_then(Revoked::from_line);
+            let shown = read.map(|revoked| shown(&revoked));
+            let expected = (test["result"] == "valid").then(|| test.clone());
+            for key in ["kind", "grant", "jti", "persona", "time"] {
+                let [expected, shown] =
+                    [&expected, &shown].map(|values| values.as_ref().map(|values| &values[key]));
+                assert_eq!(shown, expected, "{}: {key}", test["comment"]);
+            }
         }
+    }
+
+    fn shown(revoked: &Revoked) -> Value {
+        let hex = |key: &PublicKey| HEXLOWER.encode(&key.0);
+        match revoked {
+            Revoked::Grant(name) => json!({ "kind": "grant", "grant": name }),
+            Revoked::Token(id, time) => {
+                json!({ "kind": "token", "jti": id, "time": number(*time) })
+            }
+            Revoked::Persona(key, time) => {
+                json!({ "kind": "persona", "persona": hex(key), "time": number(*time) })
+            }
+            Revoked::Stolen(key) => json!({ "kind": "stolen", "persona": hex(key) }),
+        }
+    }
+
+    /// As the vectors have it: a text from 2^53 on.
+    fn number(value: u64) -> Value {
+        if value < 1 << 53 { value.into() } else { value.to_string().into() }
     }
 }

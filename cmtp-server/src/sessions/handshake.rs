@@ -300,3 +300,48 @@ const VERSION: u64 = 0;
 const RECOVERY: &str = "recovery";
 /// What a call asks for an outside issuer's token by.
 const ISSUER: &str = "issuer:";
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_vectors_of_what_is_offered() {
+        // [SES-8] cmtp-spec/vectors/scope.json
+        let file = crate::sessions::vectors("scope");
+        let groups = file["testGroups"].as_array().unwrap().iter();
+        let tests = groups.filter(|group| group["type"] == "offer");
+        for test in tests.flat_map(|group| group["tests"].as_array().unwrap()) {
+            let (own, wanted) = (patterns(&test["own"]), patterns(&test["wanted"]));
+            let sides = [own, wanted].map(|side| Scope::new(side.clone(), side).unwrap());
+            let offered = common(&sides[0], &sides[1]).unwrap();
+            for form in [offered.read(), offered.write()] {
+                let mut form: Vec<_> = form.iter().map(Pattern::to_string).collect();
+                form.sort();
+                assert_eq!(Value::from(form), test["offered"], "{}", test["comment"]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_both_have_may_be_too_much_for_a_token() {
+        let texts = |wide: &str, name: &str| -> Vec<_> {
+            let narrow = (0..40).map(|number| format!("0xS:{name}:{number}"));
+            narrow.chain([format!("0xS:{wide}:**")]).collect()
+        };
+        let scope = |texts: Vec<String>| {
+            let patterns = texts.iter().map(|text| Pattern::parse(text).unwrap()).collect();
+            Scope::new(patterns, Vec::new()).unwrap()
+        };
+        // Forty of each side are covered by the other's last.
+        assert_eq!(common(&scope(texts("a", "b")), &scope(texts("b", "a"))), None);
+    }
+
+    fn patterns(texts: &Value) -> Vec<Pattern> {
+        let texts = texts.as_array().unwrap().iter();
+        texts.map(|text| Pattern::parse(text.as_str().unwrap()).unwrap()).collect()
+    }
+}

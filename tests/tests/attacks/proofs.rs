@@ -3,7 +3,7 @@
 use cmtp_codec::{Auth, Digest, Frame, Signature, SigningKey};
 use cmtp_spec::{CloseCode, Status, binding, limits, uses};
 use cmtp_tests::session::{Heard, Persona};
-use cmtp_tests::wire::{Ending, Wire, node_seed, signed};
+use cmtp_tests::wire::{Ending, Wire, online_seed, signed};
 
 use crate::scene::{Attacks, Fate, Scene, key};
 
@@ -71,7 +71,7 @@ async fn stolen(attacks: &mut Attacks, scene: &mut Scene) {
 /// [SES-9] Signatures that were made for something else, as proof of the token's key.
 async fn borrowed(attacks: &mut Attacks, scene: &mut Scene) {
     let (token, holder) = (scene.issued.token.clone(), key(42));
-    let node = SigningKey::from_seed(&node_seed(&scene.node)).unwrap();
+    let node = SigningKey::from_seed(&online_seed(&scene.node, "token")).unwrap();
     // By the persona on its connection, from the confirm that it heard there and what a proof is over.
     type Make<'a> = &'a dyn Fn(&Persona<'_>, &Heard, &[u8]) -> Signature;
     let good = |right: &[u8]| holder.sign(uses::AUTH, right);

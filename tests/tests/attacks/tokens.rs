@@ -5,7 +5,7 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use cmtp_codec::{KeyList, PublicKey, SigningKey};
 use cmtp_spec::{KeyUse, Status, limits, uses};
 use cmtp_tests::session::{Persona, forge};
-use cmtp_tests::wire::{Forge, node_seed, now};
+use cmtp_tests::wire::{Forge, now, online_seed};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use serde_json::{Value, json};
 
@@ -320,7 +320,7 @@ fn foreign(scene: &Scene, other: &Scene, good: &Forge) -> Vec<Row> {
         forge.token().into_bytes()
     };
     let did = &scene.node.did;
-    let relabelled = Forge { seed: node_seed(&scene.node), ..renamed.clone() };
+    let relabelled = Forge { seed: online_seed(&scene.node, "token"), ..renamed.clone() };
     vec![
         ("a token of another node", HEADER, other.issued.token.clone().into()),
         ("a token of another node under this one's kid", SIGNATURE, renamed.token().into()),
@@ -397,10 +397,9 @@ fn hashed(forge: &Forge, secret: &[u8]) -> Text {
     format!("{signed}.{}", BASE64URL_NOPAD.encode(mac.as_ref())).into()
 }
 
-/// The seed of the node's log key: as the node makes it, since an attack is to know as much as may be.
+/// The seed of the node's log key, since an attack is to know as much as may be.
 fn log_seed(scene: &Scene) -> [u8; 32] {
-    let secret = hmac::Key::new(hmac::HMAC_SHA256, &node_seed(&scene.node));
-    hmac::sign(&secret, b"cmtpd/0 log key").as_ref().try_into().unwrap()
+    online_seed(&scene.node, "log")
 }
 
 fn nested(depth: usize) -> Value {
