@@ -157,21 +157,25 @@ pub fn granted_field(granted: &Granted) -> Field {
 
 /// The grant that the answer to a consent says.
 pub fn granted_of(layer: &Layer) -> Option<Granted> {
-    let field = layer.fields().find(|field| field.name.as_str() == binding::SESSION_GRANT)?;
-    Granted::from_bytes(&field.value).ok()
+    Granted::from_bytes(once(layer, binding::SESSION_GRANT)?).ok()
 }
 
-/// The signature that a layer carries.
+/// The signature that a layer carries: among its private fields, once.
 pub fn signature_of(layer: &Layer) -> Option<Signature> {
-    let value = layer.fields().find(|field| field.name.as_str() == binding::SESSION_SIGNATURE)?;
-    Some(Signature(value.value.as_ref().try_into().ok()?))
+    Some(Signature(once(layer, binding::SESSION_SIGNATURE)?.try_into().ok()?))
 }
 
 /// The cookie that a layer carries.
 pub fn cookie_of(layer: &Layer) -> Option<&[u8]> {
-    let field = layer.fields().find(|field| field.name.as_str() == binding::SESSION_COOKIE)?;
-    let is_good = (1..=limits::SESSION_COOKIE_MAX).contains(&(field.value.len() as u64));
-    is_good.then_some(field.value.as_ref())
+    let cookie = once(layer, binding::SESSION_COOKIE)?;
+    (1..=limits::SESSION_COOKIE_MAX).contains(&(cookie.len() as u64)).then_some(cookie)
+}
+
+fn once<'a>(layer: &'a Layer, name: &str) -> Option<&'a [u8]> {
+    let mut named = layer.fields().filter(|field| field.name.as_str() == name);
+    let field = named.next().filter(|_| named.next().is_none())?;
+    let is_public = layer.public.iter().any(|it| it.name.as_str() == name);
+    (!is_public).then_some(field.value.as_ref())
 }
 
 fn literal(name: &'static str, value: Vec<u8>) -> Field {

@@ -70,9 +70,7 @@ pub(crate) fn check(
         return Err(SessionFault::Malformed.into());
     }
     // [SES-4] And consents beyond `grant-burst`.
-    if target == SessionTarget::Consent
-        && !node.addresses.take_consent(proved.address(), now)
-    {
+    if target == SessionTarget::Consent && !node.addresses.take_consent(proved.address(), now) {
         return Err(SessionFault::Rate.into());
     }
     Ok(())

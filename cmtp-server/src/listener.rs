@@ -154,9 +154,10 @@ impl Listener {
     /// Shows new connections a certificate with the TLS key of now.
     fn renew(&self, keys: &NodeKeys) {
         // A session that is resumed shows the certificate that it began with, which is not the node's any more.
-        let config = self.returning.anew().and_then(|returning| {
-            server_config(keys, &self.node.limits, &returning)
-        });
+        let config = self
+            .returning
+            .anew()
+            .and_then(|returning| server_config(keys, &self.node.limits, &returning));
         match config {
             Ok(config) => self.endpoint.set_server_config(Some(config)),
             Err(error) => tracing::error!(%error, "new connections are shown the old certificate"),

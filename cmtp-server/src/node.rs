@@ -114,7 +114,11 @@ impl Node {
         let mut rebuilt = Rebuilt::new(&keys, now());
         let (journal, report, unfinished) =
             Journal::open(&journal, Arc::clone(&keys), |commit| rebuilt.take(commit))?;
-        let Rebuilt { state, writes, notes, erased, grants, .. } = rebuilt;
+        let Rebuilt { state, writes, notes, erased, grants, unreadable, .. } = rebuilt;
+        // [SES-17] What was revoked is refused after each start.
+        if let Some(seal) = unreadable {
+            return Err(RebuildError::Revocation(seal).into());
+        }
         let (journal, writes) = (Arc::new(journal), Arc::new(writes));
         // They come with the first entry that is made, which may be of the log.
         journal.begin(Arc::clone(&keys), notes.missing(&keys)?);

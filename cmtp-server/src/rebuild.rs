@@ -26,6 +26,8 @@ pub(crate) struct Rebuilt {
     /// What was noted as erased, each with its entries: a crash may have come before their keys were destroyed.
     pub(crate) erased: Vec<(Vec<u64>, Degree)>,
     pub(crate) grants: Grants,
+    /// F of a revocation that can't be read: with it nobody knows what is to be refused.
+    pub(crate) unreadable: Option<Digest>,
     now: u64,
 }
 
@@ -61,7 +63,8 @@ impl Rebuilt {
         let state = State::new(&keys.derived("erased State"));
         let writes = Writes::new(&keys.derived("erased writes"));
         let (notes, grants) = (Notes::default(), Grants::default());
-        Self { state, writes, notes, erased: Vec::new(), grants, now }
+        let (erased, unreadable) = (Vec::new(), None);
+        Self { state, writes, notes, erased, grants, unreadable, now }
     }
 
     /// Takes the next commit of the journal.
@@ -112,7 +115,7 @@ impl Rebuilt {
         let line = content.as_ref().and_then(|line| std::str::from_utf8(line).ok());
         match line.and_then(Revoked::from_line) {
             Some(revoked) => self.grants.revoke(&revoked),
-            None => tracing::error!("a revocation in the journal can't be read"),
+            None => self.unreadable = Some(piece.entry.seal),
         }
     }
 
@@ -311,6 +314,11 @@ pub enum RebuildError {
     #[error("{0}; make room in the data directory")]
     #[expect(private_interfaces, reason = "it is shown, not taken apart")]
     Journal(#[from] JournalError),
+    /// A revocation that can't be read.
+    #[error(
+        "the journal's revocation {0} can't be read, and what it revoked would be accepted; restore its keys from a backup"
+    )]
+    Revocation(Digest),
     /// No randomness.
     #[error(transparent)]
     Randomness(#[from] entropy::NoEntropy),

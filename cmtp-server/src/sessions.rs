@@ -41,12 +41,7 @@ pub(crate) struct Sessions {
 impl Sessions {
     pub(crate) fn new(keys: &NodeKeys, journal: Arc<Journal>, grants: Grants) -> Self {
         let cookies = Cookies::new(&keys.derived("session cookies"));
-        Self {
-            journal,
-            cookies,
-            grants: Mutex::new(grants),
-            revocations: watch::Sender::new(0),
-        }
+        Self { journal, cookies, grants: Mutex::new(grants), revocations: watch::Sender::new(0) }
     }
 
     /// Whether a token that was verified is refused all the same: its grant ended, or it was revoked.

@@ -42,8 +42,11 @@ pub enum LoginError {
         /// What it asks for.
         what: String,
     },
-    /// The token is none.
-    #[error("the node's token is none")]
+    /// The offer is wider than what was wanted.
+    #[error("the node offers more than was asked for")]
+    Wider,
+    /// The token is none, or somebody else's.
+    #[error("the node's token is none, or somebody else's")]
     Token,
     /// No randomness.
     #[error(transparent)]

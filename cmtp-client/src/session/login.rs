@@ -8,7 +8,9 @@ use cmtp_codec::session::{
     self as wire, Call, Confirm, Consent, GrantName, Hello, Issued, Message, Parties, Random,
     Renew, ScopeTexts, Transcript,
 };
-use cmtp_codec::{Field, Fqmn, Layer, PublicKey, RecoveryCommitment, Revocation, Signature};
+use cmtp_codec::{
+    Field, Fqmn, Layer, Pattern, PublicKey, RecoveryCommitment, Revocation, Signature,
+};
 use cmtp_spec::{FieldIndex, KeyUse, binding};
 
 use crate::answer::Answer;
@@ -106,6 +108,10 @@ impl Connection {
         let transcript = transcript.then(&said.body);
         let cookie = self.check(&said, &parties, transcript)?;
         let confirm = Confirm::from_bytes(&said.body)?;
+        // [SES-8] What a node offers is not wider than what was wanted.
+        if login.scope.as_ref().is_some_and(|wanted| !is_within(&confirm.scope, wanted)) {
+            return Err(LoginError::Wider);
+        }
         let offer = Offer {
             node: parties.node,
             persona,
@@ -129,7 +135,7 @@ impl Connection {
         let renew = Renew { grant: session.grant }.to_bytes();
         let signature = parties.sign(Transcript::of_renewal(&renew), self.identity().key());
         let said = self.say(binding::SESSION_RENEW, renew, Some(signature), None).await?;
-        let renewed = said.session(session.grant)?;
+        let renewed = said.session(session.grant, &parties)?;
         Ok(Session { is_allowed: session.is_allowed, ..renewed })
     }
 
@@ -236,7 +242,7 @@ impl Offered {
         let signature = parties.sign(transcript, connection.identity().key());
         let target = binding::SESSION_CONSENT;
         let said = connection.say(target, consent, Some(signature), Some(cookie)).await?;
-        said.session(GrantName::of(transcript))
+        said.session(GrantName::of(transcript), &parties)
     }
 }
 
@@ -248,13 +254,28 @@ struct Said {
 
 impl Said {
     /// The token of this grant that it is to be.
-    fn session(&self, grant: GrantName) -> Result<Session, LoginError> {
+    fn session(&self, grant: GrantName, parties: &Parties) -> Result<Session, LoginError> {
         let issued = Issued::from_bytes(&self.body)?;
         if issued.grant != grant {
             return Err(LoginError::Foreign);
         }
-        Session::begin(&issued.token, grant, issued.ends).ok_or(LoginError::Token)
+        let session = Session::begin(&issued.token, grant, issued.ends).ok_or(LoginError::Token)?;
+        // Only the node can verify it; that it is for somebody else can be seen.
+        let (subject, issuer) =
+            (session.token.unverified_subject(), session.token.unverified_issuer());
+        let is_ours = subject == Some(parties.persona.to_string())
+            && issuer == Some(parties.node.to_string());
+        if is_ours { Ok(session) } else { Err(LoginError::Token) }
     }
+}
+
+/// Whether each pattern of `offered` is one that `wanted` includes.
+fn is_within(offered: &ScopeTexts, wanted: &ScopeTexts) -> bool {
+    let (Ok(offered), Ok(wanted)) = (offered.parse(), wanted.parse()) else { return false };
+    let within = |offered: &[Pattern], wanted: &[Pattern]| {
+        offered.iter().all(|narrow| wanted.iter().any(|wide| wide.includes(narrow)))
+    };
+    within(offered.read(), wanted.read()) && within(offered.write(), wanted.write())
 }
 
 fn target(name: &'static str) -> Result<Fqmn, CallError> {

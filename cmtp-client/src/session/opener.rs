@@ -103,7 +103,8 @@ impl Connection {
         let session = opener.sessions.find(&node).ok().flatten();
         let Some(session) = session else { return Ok(false) };
         // Another process may have renewed it.
-        if !session.is_due() && !(is_refused && session.token.digest() == self.shown().token()) {
+        let is_it = session.token.digest() == self.shown().token();
+        if !session.is_due() && (!is_refused || !is_it) {
             self.take_up(&session);
             return Ok(true);
         }

@@ -144,7 +144,8 @@ impl Handshake<'_> {
         // [SES-11] A consent that is sent again MUST make no second grant: the same token is answered.
         let kept = match grants.admits(name, &said.actor, self.now)? {
             Some(kept) => (*kept).clone(),
-            None => granted?,
+            // A person took some time to decide.
+            None => granted?.begun_at(self.now / 1_000_000),
         };
         drop(grants);
         let reply = self.issue(name, &kept, kept.begun, None)?;

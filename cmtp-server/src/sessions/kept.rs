@@ -52,6 +52,12 @@ impl Kept {
         })
     }
 
+    /// The same from another second on, for as long.
+    pub(crate) fn begun_at(self, begun: u64) -> Self {
+        let ends = begun.saturating_add(self.ends.saturating_sub(self.begun));
+        Self { begun, ends, ..self }
+    }
+
     /// Whether it is over at `now`, microseconds since 1970.
     pub(crate) const fn is_over(&self, now: u64) -> bool {
         now / 1_000_000 >= self.ends

@@ -7,10 +7,12 @@ mod data;
 mod demo;
 mod erase;
 mod grant;
+mod hangup;
 mod issuer;
 mod journal;
 mod keys;
 mod manual;
+mod operator;
 mod policy;
 mod root;
 mod serve;
@@ -32,10 +34,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 ///
 /// A node of one's own:
 ///
-///   cmtp id new                                   make an identity; prints its DID
 ///   cmtpd serve &                                 start the node; prints its address and DID
-///   cmtpd grant --to DID --scope 0xS:**           print a token for the identity
-///   cmtp call cmtp://127.0.0.1/0xS:echo --data hi --token TOKEN
+///   cmtp id new                                   make an identity; prints its DID
+///   cmtp login cmtp://127.0.0.1                   open a session
+///   cmtp call cmtp://127.0.0.1/0xS:echo --data hi
 #[derive(Parser)]
 #[command(name = "cmtpd", version, verbatim_doc_comment, after_long_help = AFTER)]
 struct Arguments {
@@ -71,6 +73,7 @@ enum Command {
     Policy(policy::Policy),
     Journal(journal::Journal),
     Erase(erase::Erase),
+    Hangup(hangup::Hangup),
     Keys(keys::Keys),
     Witness(witness::Witness),
     Bench(bench::Bench),
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
         Command::Grant(grant) => grant.run(),
         Command::Journal(journal) => journal.run(),
         Command::Erase(erase) => erase.run(),
+        Command::Hangup(hangup) => hangup.run(),
         Command::Keys(keys) => keys.run(),
         Command::Witness(witness) => witness.run(),
         Command::CheckConfig(check) => check.run(),
