@@ -190,7 +190,7 @@ impl Wire {
     }
 
     /// AUTH with a proof by `key`.
-    pub fn auth(&self, token: impl AsRef<[u8]>, key: &SigningKey) -> Frame {
+    pub fn auth(&self, token: &(impl AsRef<[u8]> + ?Sized), key: &SigningKey) -> Frame {
         let token = token.as_ref();
         let proof = key.sign(uses::AUTH, &self.proved(self.root(), token));
         Frame::Auth(Auth::Shown { proof, token: token.to_vec().into() })

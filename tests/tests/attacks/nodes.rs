@@ -42,10 +42,13 @@ enum Lie {
     Refusal,
 }
 
+/// Whether the client's error is the one that the lie must come to.
+type IsWanted = fn(&LoginError) -> bool;
+
 pub async fn run(attacks: &mut Attacks) {
     let honest = play(Lie::Nothing).await;
     assert!(matches!(honest, (Ok(_), 1)), "{honest:?}");
-    let table: [(&str, Lie, fn(&LoginError) -> bool); 20] = [
+    let table: [(&str, Lie, IsWanted); 20] = [
         ("a call signed by another key", Lie::CallBy(Some(66)), is_signature),
         (
             "a call signed by a key that the list had until yesterday",
@@ -93,7 +96,7 @@ pub async fn run(attacks: &mut Attacks) {
     attacks.attack_client(name, lured(Some(Login::default())).await);
 }
 
-async fn attack(attacks: &mut Attacks, name: &str, lie: Lie, is_wanted: fn(&LoginError) -> bool) {
+async fn attack(attacks: &mut Attacks, name: &str, lie: Lie, is_wanted: IsWanted) {
     let ended = match play(lie).await {
         (Ok(session), _) => Err(format!("a session came of it: {session:?}")),
         (Err(_), kept @ 1..) => Err(format!("{kept} sessions are kept")),
