@@ -136,7 +136,6 @@ async fn commit(
             revoked => revoked?,
         }
     }
-    let since = exchange.node.sessions.revocation_count();
     admit(&mut exchange, Ok(binding::SESSION_PATTERN))?;
     exchange.answer.append_reply(made.reply)?;
     exchange.answer.append_step(Step::COMMIT)?;
@@ -150,7 +149,8 @@ async fn commit(
         recorded => recorded?,
     };
     if let Some((name, kept)) = made.grant {
-        exchange.node.sessions.begin(name, kept, since);
+        let index = recorded.last().copied().unwrap_or_default();
+        exchange.node.sessions.begin(name, kept, index);
     }
     tracing::debug!(?target, persona = %caller, "session");
     claimed.recorded(recorded);

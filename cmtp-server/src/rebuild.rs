@@ -77,7 +77,7 @@ impl Rebuilt {
                 }
                 EntryType::KEYS => self.notes.keys = Some(piece.entry.seal),
                 EntryType::CONFIG => self.notes.config = Some(piece.entry.seal),
-                EntryType::REVOKED => self.take_revocation(piece),
+                EntryType::REVOKED => self.take_revocation(index, piece),
                 EntryType::POLICY => self.notes.policy = Some(piece.entry.seal),
                 EntryType::INTENT => self.take_intent(index, piece),
                 EntryType::OUTCOME => self.take_outcome(index, piece),
@@ -110,20 +110,19 @@ impl Rebuilt {
     }
 
     /// [SES-17] After each start.
-    fn take_revocation(&mut self, piece: &Piece) {
+    fn take_revocation(&mut self, index: u64, piece: &Piece) {
         let content = piece.hidden.content(&piece.entry.seal);
         let line = content.as_ref().and_then(|line| std::str::from_utf8(line).ok());
         match line.and_then(Revoked::from_line) {
-            Some(revoked) => self.grants.revoke(&revoked),
+            Some(revoked) => self.grants.revoke(&revoked, index),
             None => self.unreadable = Some(piece.entry.seal),
         }
     }
 
-    fn take_grant(&mut self, piece: &Piece) {
+    fn take_grant(&mut self, index: u64, piece: &Piece) {
         // [SES-18] Also of one that is over: the persona's first commitment stays.
         if let Some((name, kept)) = consented(piece) {
-            let since = self.grants.revocations();
-            self.grants.begin(name, kept, since);
+            self.grants.begin(name, kept, index);
         }
     }
 
@@ -133,7 +132,7 @@ impl Rebuilt {
                 self.writes.restore(caller, piece.entry.message_id, origin, vec![index]);
             }
             self.take_effect(piece);
-            self.take_grant(piece);
+            self.take_grant(index, piece);
             return;
         }
         let no_effect = piece.entry.flags.0 & EntryFlags::NO_EFFECT.0 != 0;

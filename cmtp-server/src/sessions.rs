@@ -70,22 +70,17 @@ impl Sessions {
         self.revocations.subscribe()
     }
 
-    /// The grant that a durable consent made is in force; `since` is how many revocations there were before that.
-    pub(crate) fn begin(&self, name: GrantName, kept: Kept, since: u64) {
-        self.grants().begin(name, kept, since);
-    }
-
-    /// How many revocations there were.
-    pub(crate) fn revocation_count(&self) -> u64 {
-        self.grants().revocations()
+    /// The grant that a consent made is in force; `index` is of the consent's durable entry.
+    pub(crate) fn begin(&self, name: GrantName, kept: Kept, index: u64) {
+        self.grants().begin(name, kept, index);
     }
 
     /// Revokes: durable first, then in force.
     pub(crate) async fn revoke(&self, revoked: Revoked) -> Result<(), JournalError> {
         // [SES-17] What is revoked MUST be durable before it is answered.
         let note = Draft::note(EntryType::REVOKED, revoked.to_line().as_bytes());
-        self.journal.record(note.map_err(|_crypto| JournalError::Failed)?).await?;
-        self.grants().revoke(&revoked);
+        let recorded = self.journal.record(note.map_err(|_crypto| JournalError::Failed)?).await?;
+        self.grants().revoke(&revoked, recorded.index);
         self.revocations.send_modify(|count| *count += 1);
         Ok(())
     }

@@ -454,7 +454,7 @@ async fn ask(node: &Node, target: &str) -> Answer {
     let forge = Forge::new(node, key().public());
     let wire = Wire::connect(node).await;
     let origin = signed(wire.origin(&key(), target).with_body(salt(), "red"), &key());
-    let answer = wire.exchange(&[wire.auth(forge.token(), &key())], &origin).await.answer();
+    let answer = wire.exchange(&[wire.auth(&forge.token(), &key())], &origin).await.answer();
     // A node that is told to stop waits for who does not say goodbye.
     wire.close().await;
     answer

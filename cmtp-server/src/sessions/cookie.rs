@@ -19,6 +19,8 @@ pub(crate) struct Cookie {
     /// th of that step.
     pub(crate) transcript: Digest,
     pub(crate) persona: PublicKey,
+    /// When it was made, microseconds since 1970.
+    pub(crate) made: u64,
     /// What else the next message needs.
     pub(crate) rest: Vec<u8>,
 }
@@ -30,13 +32,12 @@ impl Cookies {
     }
 
     /// Seals a cookie for the connection with this exporter value.
-    pub(crate) fn seal(&self, cookie: &Cookie, exporter: &[u8; 32], now: u64) -> Option<Vec<u8>> {
+    pub(crate) fn seal(&self, cookie: &Cookie, exporter: &[u8; 32]) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE_LEN];
         aws_lc_rs::rand::fill(&mut nonce).ok()?;
-        let expires = now.saturating_add(limits::SESSION_COOKIE_LIFETIME * 1_000_000);
         let mut text = Vec::with_capacity(HEAD + cookie.rest.len() + TAG);
         text.push(cookie.step);
-        text.extend_from_slice(&expires.to_be_bytes());
+        text.extend_from_slice(&cookie.made.to_be_bytes());
         text.extend_from_slice(&cookie.persona.0);
         text.extend_from_slice(&cookie.transcript.0);
         text.extend_from_slice(&cookie.rest);
@@ -61,18 +62,19 @@ impl Cookies {
         let text = key.open_in_place(nonce, Aad::from(exporter), &mut text);
         let text: &[u8] = text.map_err(|_not_ours| foreign)?;
         let (&[made_for], text) = text.split_first_chunk().ok_or(foreign)?;
-        let (expires, text) = text.split_first_chunk().ok_or(foreign)?;
+        let (made, text) = text.split_first_chunk().ok_or(foreign)?;
         let (of, text) = text.split_first_chunk().ok_or(foreign)?;
         let (transcript, rest) = text.split_first_chunk().ok_or(foreign)?;
         if made_for != step || of != &persona.0 {
             return Err(foreign);
         }
         // [SES-10] Or longer than `session-cookie-lifetime` ago.
-        if u64::from_be_bytes(*expires) <= now {
+        let made = u64::from_be_bytes(*made);
+        if now.saturating_sub(made) >= limits::SESSION_COOKIE_LIFETIME * 1_000_000 {
             return Err(SessionFault::CookieOld);
         }
         let transcript = Digest(*transcript);
-        Ok(Cookie { step, transcript, persona: *persona, rest: rest.to_vec() })
+        Ok(Cookie { step, transcript, persona: *persona, made, rest: rest.to_vec() })
     }
 }
 
@@ -82,7 +84,7 @@ impl Cookie {
     }
 }
 
-/// Step, expiry, persona, transcript.
+/// Step, time, persona, transcript.
 const HEAD: usize = 1 + 8 + 32 + 32;
 const TAG: usize = 16;
 
@@ -96,8 +98,9 @@ mod tests {
         // [SES-10]
         let cookies = Cookies::new(&[1; 32]);
         let persona = PublicKey([2; 32]);
-        let cookie = Cookie { step: 2, transcript: Digest([3; 32]), persona, rest: vec![4] };
-        let sealed = cookies.seal(&cookie, &[5; 32], 0).unwrap();
+        let transcript = Digest([3; 32]);
+        let cookie = Cookie { step: 2, transcript, persona, made: 0, rest: vec![4] };
+        let sealed = cookies.seal(&cookie, &[5; 32]).unwrap();
         let open = |cookies: &Cookies, sealed: &[u8], exporter, persona, step, now| {
             cookies.open(Some(sealed), (&exporter, &persona, step), now)
         };

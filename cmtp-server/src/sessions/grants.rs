@@ -13,7 +13,7 @@ use crate::sessions::{Kept, SessionFault};
 /// Grants that last, and what was revoked.
 #[derive(Debug, Default)]
 pub(crate) struct Grants {
-    grants: HashMap<GrantName, Arc<Kept>>,
+    grants: HashMap<GrantName, (Arc<Kept>, Index)>,
     /// By their end, to drop those that are over.
     ends: BTreeSet<(u64, GrantName)>,
     /// Grants that were ended before their time: a consent that is sent again must not begin them anew.
@@ -21,20 +21,22 @@ pub(crate) struct Grants {
     /// The operator's tokens, with the time from which none of that kind can be valid any more.
     tokens: HashMap<String, u64>,
     personas: HashMap<PublicKey, Persona>,
-    /// How many revocations there were.
-    revocations: u64,
 }
 
+/// The index of an entry: what comes first in the journal came first, whatever was applied first.
+type Index = u64;
+
 /// What is known of a persona.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Persona {
+    grants: BTreeSet<GrantName>,
     /// [SES-18] Of its first grant; a later one does not replace it.
     recovery: Option<Random>,
     is_known: bool,
-    /// What the operator issued to it up to then is refused, microseconds since 1970.
+    /// What was issued or offered to it up to then is refused, microseconds since 1970.
     revoked_to: u64,
-    /// Which revocation ended its grants last.
-    ended_by: u64,
+    /// The entry that ended its grants last.
+    ended_by: Option<Index>,
     is_stolen: bool,
 }
 
@@ -53,7 +55,8 @@ pub(crate) enum Revoked {
 impl Grants {
     /// The grant, where it lasts.
     pub(crate) fn find(&self, name: GrantName, now: u64) -> Option<Arc<Kept>> {
-        self.grants.get(&name).filter(|kept| !kept.is_over(now)).cloned()
+        let (kept, _) = self.grants.get(&name)?;
+        (!kept.is_over(now)).then(|| Arc::clone(kept))
     }
 
     /// Whether a token of the operator's is revoked.
@@ -76,26 +79,28 @@ impl Grants {
 
     /// The grants of a persona that last.
     pub(crate) fn of(&self, persona: &PublicKey, now: u64) -> Vec<(GrantName, Arc<Kept>)> {
-        let own =
-            self.grants.iter().filter(|(_, kept)| kept.persona == *persona && !kept.is_over(now));
-        let mut own: Vec<_> = own.map(|(name, kept)| (*name, Arc::clone(kept))).collect();
+        let names = self.personas.get(persona).into_iter().flat_map(|persona| &persona.grants);
+        let own = names.filter_map(|name| Some((*name, self.find(*name, now)?)));
+        let mut own: Vec<_> = own.collect();
         own.sort_unstable_by_key(|(name, kept)| (kept.begun, *name));
         own
     }
 
-    /// Whether a consent may make this grant: the one that it made before, or a new one.
+    /// Whether a consent to what was offered at `offered` may make this grant: the one that it made before, or a new one.
     pub(crate) fn admits(
         &mut self,
         name: GrantName,
         persona: &PublicKey,
-        now: u64,
+        (offered, now): (u64, u64),
     ) -> Result<Option<Arc<Kept>>, SessionFault> {
         self.drop_ended(now);
-        if let Some(kept) = self.grants.get(&name) {
+        if let Some((kept, _)) = self.grants.get(&name) {
             return Ok(Some(Arc::clone(kept)));
         }
+        // [SES-15] What was offered before a hangup is over by it, too.
+        let is_over = self.personas.get(persona).is_some_and(|it| it.revoked_to >= offered);
         // [SES-11] Or 401 where the grant has ended.
-        if self.ended.contains_key(&name) {
+        if is_over || self.ended.contains_key(&name) {
             return Err(SessionFault::Grant);
         }
         let is_new = !self.personas.contains_key(persona);
@@ -105,60 +110,62 @@ impl Grants {
         if is_full { Err(SessionFault::Full) } else { Ok(None) }
     }
 
-    /// How many revocations there were so far.
-    pub(crate) const fn revocations(&self) -> u64 {
-        self.revocations
-    }
-
-    /// Takes a grant that the journal holds; `since` is how many revocations there were before it was written there.
-    pub(crate) fn begin(&mut self, name: GrantName, kept: Kept, since: u64) {
+    /// Takes a grant that the journal holds in this entry.
+    pub(crate) fn begin(&mut self, name: GrantName, kept: Kept, index: Index) {
         let persona = self.personas.entry(kept.persona).or_default();
         // [SES-18] A later commitment of a persona MUST NOT replace its first one.
         if !std::mem::replace(&mut persona.is_known, true) {
             persona.recovery = kept.recovery;
         }
-        // What was revoked while it was written may have come before it or after; to be refused is the safe reading.
         let is_dead =
-            persona.is_stolen || persona.ended_by > since || self.ended.contains_key(&name);
+            persona.is_stolen || persona.ended_by > Some(index) || self.ended.contains_key(&name);
         if !is_dead {
+            persona.grants.insert(name);
             self.ends.insert((kept.ends, name));
-            self.grants.insert(name, Arc::new(kept));
+            self.grants.insert(name, (Arc::new(kept), index));
         }
     }
 
-    /// Takes a revocation that the journal holds.
-    pub(crate) fn revoke(&mut self, revoked: &Revoked) {
-        self.revocations += 1;
+    /// Takes a revocation that the journal holds in this entry.
+    pub(crate) fn revoke(&mut self, revoked: &Revoked, index: Index) {
         match revoked {
             Revoked::Grant(name) => self.end(*name),
             Revoked::Token(id, until) => drop(self.tokens.insert(id.clone(), *until)),
             Revoked::Persona(persona, to) => {
-                self.end_all(persona);
+                self.end_all(persona, index);
                 let persona = self.personas.entry(*persona).or_default();
                 persona.revoked_to = persona.revoked_to.max(*to);
             }
             Revoked::Stolen(persona) => {
-                self.end_all(persona);
+                self.end_all(persona, index);
                 self.personas.entry(*persona).or_default().is_stolen = true;
             }
         }
     }
 
-    fn end_all(&mut self, persona: &PublicKey) {
-        let own: Vec<_> = self.of(persona, 0).into_iter().map(|(name, _)| name).collect();
+    fn end_all(&mut self, persona: &PublicKey, index: Index) {
+        let known = self.personas.entry(*persona).or_default();
+        known.ended_by = known.ended_by.max(Some(index));
+        let before = |name: &&GrantName| self.grants.get(name).is_some_and(|(_, at)| *at < index);
+        let own: Vec<_> = known.grants.iter().filter(before).copied().collect();
         own.into_iter().for_each(|name| self.end(name));
-        self.personas.entry(*persona).or_default().ended_by = self.revocations;
     }
 
     fn end(&mut self, name: GrantName) {
-        let ends = match self.grants.remove(&name) {
-            Some(kept) => {
-                self.ends.remove(&(kept.ends, name));
-                kept.ends
-            }
-            None => u64::MAX,
-        };
+        let kept = self.remove(name);
+        let ends = kept.map_or(u64::MAX, |kept| {
+            self.ends.remove(&(kept.ends, name));
+            kept.ends
+        });
         self.ended.insert(name, ends);
+    }
+
+    fn remove(&mut self, name: GrantName) -> Option<Arc<Kept>> {
+        let (kept, _) = self.grants.remove(&name)?;
+        if let Some(persona) = self.personas.get_mut(&kept.persona) {
+            persona.grants.remove(&name);
+        }
+        Some(kept)
     }
 
     /// Forgets what time ended, and what time would have.
@@ -168,7 +175,7 @@ impl Grants {
             && ends <= seconds
         {
             self.ends.pop_first();
-            self.grants.remove(&name);
+            self.remove(name);
         }
         self.ended.retain(|_, ends| *ends > seconds);
         self.tokens.retain(|_, until| *until > now);
@@ -260,12 +267,15 @@ mod tests {
         grants.begin(B, kept(1, 10, 30), 0);
         assert!(grants.find(A, 20 * SECOND - 1).is_some() && grants.find(A, 20 * SECOND).is_none());
         assert_eq!(grants.of(&persona(1), 15 * SECOND).len(), 2);
-        grants.revoke(&Revoked::Grant(B));
+        grants.revoke(&Revoked::Grant(B), 2);
         assert!(grants.find(B, 15 * SECOND).is_none());
-        assert_eq!(grants.admits(B, &persona(1), 16 * SECOND), Err(SessionFault::Grant));
-        assert!(grants.admits(A, &persona(1), 16 * SECOND).unwrap().is_some());
+        assert_eq!(
+            grants.admits(B, &persona(1), (16 * SECOND, 16 * SECOND)),
+            Err(SessionFault::Grant)
+        );
+        assert!(grants.admits(A, &persona(1), (16 * SECOND, 16 * SECOND)).unwrap().is_some());
         // What is sent again after its time can't come: its cookie is older.
-        assert_eq!(grants.admits(A, &persona(1), 20 * SECOND), Ok(None));
+        assert_eq!(grants.admits(A, &persona(1), (20 * SECOND, 20 * SECOND)), Ok(None));
         grants.begin(B, kept(1, 10, 30), 1);
         assert!(grants.find(B, 15 * SECOND).is_none());
     }
@@ -276,20 +286,28 @@ mod tests {
         let mut grants = Grants::default();
         grants.begin(A, kept(1, 10, 90), 0);
         grants.begin(B, kept(2, 10, 90), 0);
-        grants.revoke(&Revoked::Persona(persona(1), 20 * SECOND));
+        grants.revoke(&Revoked::Persona(persona(1), 20 * SECOND), 5);
         assert!(grants.find(A, 0).is_none() && grants.find(B, 0).is_some());
         assert!(grants.is_revoked("op.x", &persona(1), 20));
         assert!(!grants.is_revoked("op.x", &persona(1), 21));
         let later = GrantName([3; 16]);
-        // It was written while the persona was revoked.
-        grants.begin(later, kept(1, 21, 90), 0);
+        // What stands in the journal before the hangup is over by it, whichever was applied first.
+        grants.begin(later, kept(1, 21, 90), 4);
         assert!(grants.find(later, 0).is_none());
-        grants.begin(later, kept(1, 21, 90), 1);
+        grants.begin(later, kept(1, 21, 90), 6);
         assert!(grants.find(later, 0).is_some());
-        grants.revoke(&Revoked::Stolen(persona(1)));
+        // [SES-15] And so is a consent to what was offered before.
+        let other = GrantName([4; 16]);
+        let offered = |at| (at, 25 * SECOND);
+        assert_eq!(
+            grants.admits(other, &persona(1), offered(20 * SECOND)),
+            Err(SessionFault::Grant)
+        );
+        assert_eq!(grants.admits(other, &persona(1), offered(20 * SECOND + 1)), Ok(None));
+        grants.revoke(&Revoked::Stolen(persona(1)), 7);
         assert!(grants.is_stolen(&persona(1)) && grants.find(later, 0).is_none());
         assert!(grants.is_revoked("op.x", &persona(1), 99));
-        grants.revoke(&Revoked::Token("op.y".to_owned(), 50 * SECOND));
+        grants.revoke(&Revoked::Token("op.y".to_owned(), 50 * SECOND), 8);
         assert!(grants.is_revoked("op.y", &persona(2), 30));
     }
 
@@ -312,7 +330,7 @@ mod tests {
         let last = numbered(limits::GRANTS_MAX - 1);
         assert!(grants.find(numbered(0), 0).is_some() && grants.find(last, 0).is_some());
         assert!(grants.admits(last, &persona(1), 0).unwrap().is_some());
-        assert_eq!(grants.admits(next, &persona(1), 90 * SECOND), Ok(None));
+        assert_eq!(grants.admits(next, &persona(1), (90 * SECOND, 90 * SECOND)), Ok(None));
 
         let mut grants = Grants::default();
         for n in 0..limits::PERSONAS_MAX {

@@ -142,7 +142,7 @@ impl Handshake<'_> {
             return Err(SessionFault::Stolen);
         }
         // [SES-11] A consent that is sent again MUST make no second grant: the same token is answered.
-        let kept = match grants.admits(name, &said.actor, self.now)? {
+        let kept = match grants.admits(name, &said.actor, (cookie.made, self.now))? {
             Some(kept) => (*kept).clone(),
             // A person took some time to decide.
             None => granted?.begun_at(self.now / 1_000_000),
@@ -197,8 +197,8 @@ impl Handshake<'_> {
         let transcript = transcript.then(&body);
         let signature = self.parties(persona).sign(transcript, self.keys.token_key());
         let (step, hash) = (transcript.step(), transcript.hash());
-        let cookie = Cookie { step, transcript: hash, persona, rest };
-        let cookie = self.sessions.cookies.seal(&cookie, &self.exporter, self.now);
+        let cookie = Cookie { step, transcript: hash, persona, made: self.now, rest };
+        let cookie = self.sessions.cookies.seal(&cookie, &self.exporter);
         let cookie = cookie.ok_or(SessionFault::Full)?;
         // The largest scope of a token fits; a node with more groups than that has to name fewer.
         if cookie.len() as u64 > limits::SESSION_COOKIE_MAX {
