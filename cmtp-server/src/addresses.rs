@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn an_address_has_a_burst_and_gets_it_back() {
-        // [SES-4]
+        // [SES-4] [QUI-29]
         let mut buckets = Buckets { burst: 3, refill: 10, full_at: HashMap::new() };
         let (here, there) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let taken = |buckets: &mut Buckets, now| (0..5).filter(|_| buckets.take(here, now)).count();

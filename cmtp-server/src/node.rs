@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cmtp_client::Identity;
 use cmtp_client::policy::PolicyError;
-use cmtp_codec::PublicKey;
+use cmtp_codec::{PublicKey, RecoveryCommitment, SigningKey};
 use cmtp_spec::{EntryType, JournalMode, limits};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -317,8 +317,12 @@ impl Node {
     /// # Errors
     /// [`NodeError::NoEntropy`]; no seed is known that is refused.
     pub fn identity(&self) -> Result<Identity, NodeError> {
-        let seed = self.keys().derived("own persona");
-        Identity::from_seed(&seed).map_err(|_refused| NodeError::NoEntropy)
+        let keys = self.keys();
+        let refused = |_refused| NodeError::NoEntropy;
+        let recovery = SigningKey::from_seed(&keys.derived("own recovery")).map_err(refused)?;
+        let identity = Identity::from_seed(&keys.derived("own persona"));
+        let identity = identity.map_err(|_refused| NodeError::NoEntropy)?;
+        Ok(identity.committed(RecoveryCommitment::to(&recovery.public())))
     }
 
     /// What was refused before a token was accepted.

@@ -311,7 +311,11 @@ class Audit:
             self.lists += [keys] * (keys not in self.lists)
         elif kind == "config":
             tomllib.loads(text)
-OWN_TYPES = ("opened", "keys", "config", "policy", "revoked", "summary")
+        elif kind == "policy":
+            # Nothing: the scope of tokens alone decides.
+            policies.read_listing(content) if content else None
+        elif kind == "revoked":
+            read_revoked(content)
         else:
             require(re.fullmatch(r"(\S+ [0-9]+\n)+", text), "entry", "a summary is a line `reason count` for each reason")
 

@@ -151,7 +151,8 @@ async fn what_nothing_permits_is_denied_and_what_something_forbids_too() {
     assert_eq!((answer.status(), answer.last().step), (Status::FORBIDDEN, Step::RESOLVE));
     assert_eq!(said(answer.last()), "policies of this node deny 0xS:0x001:color: no-color");
     let (exit, view) = scene.audit("journal");
-    assert_eq!((exit, view["counts"]["decisions"].as_u64()), (Some(0), Some(6)), "{view:#}");
+    // With the node's own consent, which no policy is asked about.
+    assert_eq!((exit, view["counts"]["decisions"].as_u64()), (Some(0), Some(7)), "{view:#}");
 }
 
 #[tokio::test]

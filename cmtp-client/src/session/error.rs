@@ -18,7 +18,7 @@ pub enum LoginError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The node refuses.
-    #[error("the node refuses: {status}{}", said(detail.as_deref()))]
+    #[error("the node refuses: {} {status}{}", status.0, said(detail.as_deref()))]
     Refused {
         /// With what.
         status: Status,

@@ -321,15 +321,15 @@ mod tests {
         };
         let mut grants = Grants::default();
         for n in 0..limits::GRANTS_MAX {
-            assert_eq!(grants.admits(numbered(n), &persona(1), 0), Ok(None));
+            assert_eq!(grants.admits(numbered(n), &persona(1), (1, 1)), Ok(None));
             grants.begin(numbered(n), kept(1, 0, 90 + n), 0);
         }
         let next = numbered(limits::GRANTS_MAX);
-        assert_eq!(grants.admits(next, &persona(1), 0), Err(SessionFault::Full));
+        assert_eq!(grants.admits(next, &persona(1), (1, 1)), Err(SessionFault::Full));
         // None ended early for it, and what is sent again needs no room.
         let last = numbered(limits::GRANTS_MAX - 1);
         assert!(grants.find(numbered(0), 0).is_some() && grants.find(last, 0).is_some());
-        assert!(grants.admits(last, &persona(1), 0).unwrap().is_some());
+        assert!(grants.admits(last, &persona(1), (1, 1)).unwrap().is_some());
         assert_eq!(grants.admits(next, &persona(1), (90 * SECOND, 90 * SECOND)), Ok(None));
 
         let mut grants = Grants::default();
@@ -338,8 +338,8 @@ mod tests {
             key[..8].copy_from_slice(&n.to_be_bytes());
             grants.personas.insert(PublicKey(key), Persona::default());
         }
-        assert_eq!(grants.admits(A, &persona(1), 0), Err(SessionFault::Full));
-        assert_eq!(grants.admits(A, &PublicKey([0; 32]), 0), Ok(None));
+        assert_eq!(grants.admits(A, &persona(1), (1, 1)), Err(SessionFault::Full));
+        assert_eq!(grants.admits(A, &PublicKey([0; 32]), (1, 1)), Ok(None));
         assert_eq!(SessionFault::Full.refusal().status, cmtp_spec::Status::UNAVAILABLE);
     }
 

@@ -262,7 +262,8 @@ async fn own_session(node: &Node, address: SocketAddr) -> Result<PublicKey, Boot
     };
     let address = SocketAddr::new(own, address.port());
     let connection = client.connect(address, "localhost", Trust::Pinned(node.did())).await?;
-    connection.begin_login(&Login::default()).await?.consent().await?;
+    let login = Login { recovery: connection.identity().recovery(), ..Login::default() };
+    connection.begin_login(&login).await?.consent().await?;
     client.close().await;
     Ok(connection.identity().did())
 }
