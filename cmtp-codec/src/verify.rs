@@ -321,11 +321,13 @@ impl Verifier {
         let last = self.steps.last().ok_or(at(Fault::Empty))?;
         let refused_with =
             |statuses: &[Status]| last.step == Step::ADMIT && statuses.contains(&last.status);
-        // [RCP-10] `unlogged` is for a refusal by admit with status 401 or 511, and for the handshake, unless it had an effect.
+        // [RCP-10] `unlogged` is for a refusal by admit with status 401 or 511, and for the handshake, unless it had an effect;
+        // where the origin is withheld nobody can tell.
         let is_refused = last.step == Step::ADMIT && last.status >= Status::BAD_REQUEST;
         let of_session = self.asked.and_then(|asked| asked.session);
         let may_be_unlogged = refused_with(&[Status::TOKEN_INVALID, Status::IDENTITY_REQUIRED])
-            || of_session.is_some_and(|target| is_refused || !target.has_effect());
+            || of_session.is_some_and(|target| is_refused || !target.has_effect())
+            || self.asked.is_none();
         if seal.unlogged && !may_be_unlogged {
             return Err(at(Fault::Unlogged));
         }

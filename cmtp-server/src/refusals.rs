@@ -84,7 +84,7 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::NoToken => "no-token",
             Self::UnknownDigest => "unknown-digest",
-            Self::OutsideTimes => "outside-times",
+            Self::OutsideTimes => "token-outside-times",
             Self::Proof => "proof",
             Self::Actor => "actor",
             Self::Exhausted => "exhausted",

@@ -1704,9 +1704,9 @@ def make_stored() -> File:
     for comment, layers, expect in unlogged_exchanges():
         case(f"unlogged: {comment}", "Handshake", message(layers, unlogged=True), expect)
     hello = [origin("0xI:session:hello", body=b"{}", signed=True), admit(), step("serve", 200, b"{}", time=2000)]
-    case("unlogged: a hello whose origin is withheld", "Handshake", withhold(message(hello, unlogged=True), 0), "RCP-10")
+    case("unlogged: a hello whose origin is withheld", "Handshake", withhold(message(hello, unlogged=True), 0))
     case("unlogged: a hello whose body is withheld", "Handshake", replace(message(hello, unlogged=True), layers=[hello[0].withhold_body(), *hello[1:]]))
-    case("unlogged: a consent that was refused, its origin withheld", "Handshake", withhold(message([origin("0xIW:session:consent", body=b"{}", signed=True), admit(429)], unlogged=True), 0), "RCP-10")
+    case("unlogged: a consent that was refused, its origin withheld", "Handshake", withhold(message([origin("0xIW:session:consent", body=b"{}", signed=True), admit(429)], unlogged=True), 0))
     case("unlogged: a consent that was refused with 401, its origin withheld", "Handshake", withhold(message([origin("0xIW:session:consent", body=b"{}", signed=True), admit(401)], unlogged=True), 0))
     case("unlogged: a hello whose refusing layer is withheld", "Handshake", withhold(message([hello[0], admit(400)], unlogged=True), 1))
     case("unlogged: a consent whose refusing layer is withheld", "Handshake", withhold(message([origin("0xIW:session:consent", body=b"{}", signed=True), admit(429)], unlogged=True), 1))

@@ -778,7 +778,7 @@ def _check_seal(message: Message, seal: Seal, count: int, hashes: list[bytes]) -
 def _check_unlogged(message: Message) -> None:
     last, target = message.layers[-1], message.origin and message.origin.get("target").decode()
     refused = last.step == STEP["admit"] and last.status >= 400
-    if refused and last.status in (401, 511):
+    if refused and last.status in (401, 511) or not message.origin:
         return
     require(target in SESSION_READS + SESSION_WRITES, "RCP-10", "unlogged, and neither refused without a token nor of a handshake")
     require(refused or target in SESSION_READS, "RCP-10", "an unlogged write of a handshake that was not refused at admission")

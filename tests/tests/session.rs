@@ -152,8 +152,7 @@ async fn a_program_gets_its_session_where_it_is_allowed_to() {
     assert_eq!(streaming.finish().await.unwrap().status(), Status::OK);
 
     // Half of the token's time is a second: calls go on, under another token of the same grant.
-    let config =
-        ClientConfig { sessions: Arc::clone(&sessions), ..ClientConfig::new(persona(1)) };
+    let config = ClientConfig { sessions: Arc::clone(&sessions), ..ClientConfig::new(persona(1)) };
     let (_client, connection) = connect(&node, config).await;
     let renewed = loop {
         let answer = connection.call(call("0xS:echo")).await.unwrap();

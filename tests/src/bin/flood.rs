@@ -279,11 +279,9 @@ fn cpu(process: u32) -> f64 {
 
 /// The token of the only session in a home directory.
 fn session_token(home: &Path) -> String {
-    let persona = fs::read_dir(home.join("sessions")).expect("sessions").flatten().next();
-    let session = fs::read_dir(persona.expect("a persona").path()).expect("its sessions");
-    let path = session.flatten().next().expect("a session").path();
-    let session: Value =
-        serde_json::from_str(&fs::read_to_string(path).expect("a file")).expect("JSON");
+    let session = fs::read_dir(home.join("sessions")).expect("sessions").flatten().next();
+    let text = fs::read_to_string(session.expect("a session").path()).expect("a file");
+    let session: Value = serde_json::from_str(&text).expect("JSON");
     session["token"].as_str().expect("a token").to_owned()
 }
 

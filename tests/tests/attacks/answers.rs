@@ -252,7 +252,7 @@ async fn spliced(attacks: &mut Attacks, scene: &mut Scene) {
 /// [SES-6] [SES-8] What the message says.
 async fn messages(attacks: &mut Attacks, scene: &mut Scene) {
     let wanted = Fate::Counted(Status::BAD_REQUEST, "session-scope");
-    let outside = Fate::Counted(Status::TOKEN_INVALID, "session-outside");
+    let outside = Fate::Counted(Status::TOKEN_INVALID, "outside-header");
     let table: [(&str, Fate, Spoil); 18] = [
         ("an answer with a member that is none", MALFORMED, |it| {
             it.saying(r#"{"groups":["admin"]}"#)

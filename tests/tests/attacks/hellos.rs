@@ -35,7 +35,7 @@ async fn messages(attacks: &mut Attacks, scene: &mut Scene) {
     let person = Fate::Counted(Status::TOKEN_INVALID, "session-persona");
     let table: Vec<(&str, Fate, Vec<u8>)> = vec![
         ("a hello without the node's version", VERSION, versions("[1]")),
-        ("a hello with later versions alone", VERSION, versions("[1,2,18446744073709551615]")),
+        ("a hello with later versions alone", VERSION, versions("[1,2,9007199254740991]")),
         ("versions out of order", MALFORMED, versions("[1,0]")),
         ("a version twice", MALFORMED, versions("[0,0]")),
         ("no versions", MALFORMED, versions("[]")),

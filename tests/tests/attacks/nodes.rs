@@ -39,6 +39,8 @@ enum Lie {
     NoConfirmSignature,
     Grant,
     NoToken,
+    /// The token is for another persona, or of another node.
+    TokenOf(&'static str),
     Refusal,
 }
 
@@ -48,7 +50,11 @@ type IsWanted = fn(&LoginError) -> bool;
 pub async fn run(attacks: &mut Attacks) {
     let honest = play(Lie::Nothing).await;
     assert!(matches!(honest, (Ok(_), 1)), "{honest:?}");
-    let table: [(&str, Lie, IsWanted); 20] = [
+    let table: [(&str, Lie, IsWanted); 22] = [
+        ("a new token for somebody else", Lie::TokenOf("sub"), |it| {
+            matches!(it, LoginError::Token)
+        }),
+        ("a new token of another node", Lie::TokenOf("iss"), |it| matches!(it, LoginError::Token)),
         ("a call signed by another key", Lie::CallBy(Some(66)), is_signature),
         (
             "a call signed by a key that the list had until yesterday",
@@ -184,7 +190,13 @@ async fn answer(connection: &ForgedConnection<'_>, request: ForgedRequest, lie: 
         Some(SessionTarget::Consent) => {
             let grant = GrantName::of(before(4).then(&said));
             let grant = if lie == Lie::Grant { GrantName([7; 16]) } else { grant };
-            let token = if lie == Lie::NoToken { "none".to_owned() } else { token(grant) };
+            let mut claims = serde_json::json!({
+                "sub": persona.to_string(), "iss": connection.parties(persona).node.to_string(),
+            });
+            if let Lie::TokenOf(claim) = lie {
+                claims[claim] = key(77).public().to_string().into();
+            }
+            let token = if lie == Lie::NoToken { "none".to_owned() } else { token(grant, claims) };
             let ends = now() / 1_000_000 + 60;
             let body = Issued { token, grant, ends }.to_bytes();
             let body = if lie == Lie::Refusal { confirm() } else { body };
@@ -249,9 +261,12 @@ fn fields(signature: Option<Signature>, cookie: Option<Vec<u8>>) -> Vec<Field> {
 }
 
 /// A token that a client can't judge, and has to be able to read.
-fn token(grant: GrantName) -> String {
+fn token(grant: GrantName, mut claims: serde_json::Value) -> String {
     let now = now() / 1_000_000;
-    let claims = serde_json::json!({"iat": now, "nbf": now, "exp": now + 60, "jti": grant});
+    for (claim, time) in [("iat", now), ("nbf", now), ("exp", now + 60)] {
+        claims[claim] = time.into();
+    }
+    claims["jti"] = grant.to_string().into();
     let header = serde_json::json!({"alg": "EdDSA", "typ": "cmtp+jwt"});
     Forge { header, claims, seed: [TOKENS; 32] }.token()
 }

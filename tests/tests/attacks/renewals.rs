@@ -1,5 +1,7 @@
 //! Renewals of what has ended, is another's, or is nobody's.
 
+use std::time::Duration;
+
 use cmtp_codec::session::{GrantName, Message, Parties, Renew, Transcript};
 use cmtp_spec::{Status, binding, uses};
 use cmtp_tests::session::{Persona, Said, forge, issued};
@@ -9,6 +11,7 @@ use crate::scene::{Attacks, Fate, Scene, key};
 
 const SIGNATURE: Fate = Fate::Counted(Status::TOKEN_INVALID, "session-signature");
 const MALFORMED: Fate = Fate::Counted(Status::BAD_REQUEST, "session-malformed");
+const PAUSE: Duration = Duration::from_millis(100);
 const GRANT: Fate = Fate::Counted(Status::TOKEN_INVALID, "session-grant");
 
 pub async fn run(attacks: &mut Attacks) {
@@ -167,14 +170,16 @@ async fn over(attacks: &mut Attacks) {
     let run = async {
         loop {
             match persona.send(&persona.renew(first.grant)).await {
-                Ending::Answer(answer) if answer.status() == Status::OK => {}
+                Ending::Answer(answer) if answer.status() == Status::OK => {
+                    tokio::time::sleep(PAUSE).await;
+                }
                 ending => return ending,
             }
         }
     };
     attacks.attack(&mut scene, "a renewal of a grant whose time is over", GRANT, run).await;
     let run = async { echo(&persona, &first.token).await };
-    let fate = Fate::Counted(Status::TOKEN_INVALID, "outside-times");
+    let fate = Fate::Counted(Status::TOKEN_INVALID, "token-outside-times");
     attacks.attack(&mut scene, "a token of a grant whose time is over", fate, run).await;
     let mut longer = forge(&scene.node, &first.token);
     longer.claims["exp"] = (first.ends + 60).into();

@@ -288,7 +288,7 @@ fn sentence(answer: &Answer) -> (&str, &str) {
 
 /// [STA-3] The one remedy and sentence for all reasons of a kind; `None` where an origin is at fault, which anybody can see.
 fn sentence_for(status: Status, reason: &str) -> Option<(&'static str, &'static str)> {
-    let is_session = reason.starts_with("session-");
+    let is_session = reason.starts_with("session-") || reason.starts_with("outside-");
     let (remedy, detail) = match (status, reason) {
         (_, "session-origin") => return None,
         (_, "no-token") => (None, NO_SESSION),
@@ -321,4 +321,4 @@ const SECRETS: &str = "session-";
 /// Far longer than any attack takes: one that would go on for ever fails by its name.
 const HANGS: Duration = Duration::from_secs(60);
 /// A table that was emptied by mistake is noticed.
-const LEAST: usize = 100;
+const LEAST: usize = 400;

@@ -2,10 +2,10 @@
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::Ed25519KeyPair;
-use cmtp_codec::{KeyList, PublicKey, SigningKey};
+use cmtp_codec::{Auth, Digest, Frame, KeyList, PublicKey, SigningKey};
 use cmtp_spec::{KeyUse, Status, limits, uses};
 use cmtp_tests::session::{Persona, forge};
-use cmtp_tests::wire::{Forge, now, online_seed};
+use cmtp_tests::wire::{Forge, now, online_seed, root_seed};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use serde_json::{Value, json};
 
@@ -50,6 +50,49 @@ pub async fn run(attacks: &mut Attacks) {
     }
     attacks.end(scene).await;
     attacks.end(other).await;
+    retired(attacks).await;
+}
+
+/// [NKY-8] What a token key signed that was taken back.
+async fn retired(attacks: &mut Attacks) {
+    let mut scene = Scene::new("").await;
+    let (token, key) = (scene.issued.token.clone(), key(42));
+    let good = forge(&scene.node, &token);
+    let open = scene.wire().await;
+    assert_eq!(scene.echo(&open, &token, &key).await.answer().status(), Status::OK);
+    let rotated = scene.node.cmtpd(&["keys", "rotate", "--use", "token", "--now"]);
+    assert!(rotated.status.success(), "{rotated:?}");
+    let before = open.keys.number;
+    let wire = loop {
+        let wire = scene.wire().await;
+        if wire.keys.number > before {
+            break wire;
+        }
+    };
+    // Whoever is served meanwhile has a token by the new key.
+    scene.issued.token = scene.node.grant(&key.public().to_string(), &["--scope", "0xS:**"]);
+    // The list does not have it any more: it is a stranger's.
+    let fate = Fate::Counted(Status::TOKEN_INVALID, HEADER);
+    let run = async {
+        let origin = wire.origin(&key, "0xS:echo");
+        wire.exchange(&[wire.auth(&token, &key)], &origin).await
+    };
+    attacks.attack(&mut scene, "a token by a key that was taken back", fate, run).await;
+    let wire = scene.wire().await;
+    let anew = Forge { claims: good.claims.clone(), ..good }.token();
+    let run = async {
+        let origin = wire.origin(&key, "0xS:echo");
+        wire.exchange(&[wire.auth(&anew, &key)], &origin).await
+    };
+    attacks.attack(&mut scene, "a token made anew by a key that was taken back", fate, run).await;
+    let known = Frame::Auth(Auth::Known(Digest::of(token.as_bytes())));
+    let run = async {
+        let origin = open.origin(&key, "0xS:echo");
+        open.exchange(&[known], &origin).await
+    };
+    let fate = Fate::Counted(Status::TOKEN_INVALID, "token-retired");
+    attacks.attack(&mut scene, "the same where it was shown before", fate, run).await;
+    attacks.end(scene).await;
 }
 
 /// Algorithms, types and keys taken for one another. [ADM-1]
@@ -69,12 +112,18 @@ fn confusion(scene: &Scene, good: &Forge, keys: &KeyList) -> Vec<Row> {
     let own = Forge { seed: [42; 32], ..good.clone() };
     let own_kid = changed_header(&own, |it| it["kid"] = json!(mine.public().multibase()));
     let log_kid = json!(log.multibase());
+    let layer = online_seed(&scene.node, "layer");
     vec![
         ("alg none", HEADER, header("alg", json!("none"))),
         ("alg none and no signature", HEADER, unsigned(good, "none", b"")),
         ("alg None, in another case", HEADER, header("alg", json!("None"))),
-        ("alg HS256 under the node's public key", HEADER, hashed(good, &root.0)),
-        ("alg HS256 under the text of the kid", HEADER, hashed(good, root.multibase().as_bytes())),
+        ("alg HS256 under the node's public key", HEADER, hashed(good, &node.public().0)),
+        ("alg HS256 under the node's root key", HEADER, hashed(good, &root.0)),
+        (
+            "alg HS256 under the text of the kid",
+            HEADER,
+            hashed(good, node.public().multibase().as_bytes()),
+        ),
         ("alg RS256", HEADER, header("alg", json!("RS256"))),
         ("alg ES256", HEADER, header("alg", json!("ES256"))),
         ("alg ES512", HEADER, header("alg", json!("ES512"))),
@@ -99,6 +148,30 @@ fn confusion(scene: &Scene, good: &Forge, keys: &KeyList) -> Vec<Row> {
             "signed by the node's log key",
             SIGNATURE,
             Forge { seed: log_seed(scene), ..good.clone() }.token().into(),
+        ),
+        (
+            "signed by the node's layer key, under its kid",
+            HEADER,
+            changed_header(&Forge { seed: layer, ..good.clone() }, |it| {
+                it["kid"] = json!(SigningKey::from_seed(&layer).unwrap().public().multibase());
+            }),
+        ),
+        (
+            "signed by the node's layer key",
+            SIGNATURE,
+            Forge { seed: layer, ..good.clone() }.token().into(),
+        ),
+        (
+            "signed by the node's root key, under its kid",
+            HEADER,
+            changed_header(&Forge { seed: root_seed(&scene.node), ..good.clone() }, |it| {
+                it["kid"] = json!(root.multibase());
+            }),
+        ),
+        (
+            "signed by the node's root key",
+            SIGNATURE,
+            Forge { seed: root_seed(&scene.node), ..good.clone() }.token().into(),
         ),
         ("signed by its holder, under its kid", HEADER, own_kid),
         ("signed by its holder", SIGNATURE, own.token().into()),
@@ -263,7 +336,7 @@ fn times(good: &Forge) -> Vec<Row> {
         forge.token().into_bytes()
     };
     let most = limits::TOKEN_LIFETIME_MAX;
-    let outside = "outside-times";
+    let outside = "token-outside-times";
     vec![
         ("an nbf in the future", outside, times(now, now + 300, now + 600)),
         ("a token that is over for a second", outside, times(now - 60, now - 60, now - 1)),
