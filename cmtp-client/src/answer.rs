@@ -103,7 +103,7 @@ impl Answer {
         self.unsettled && !self.is_success() && !self.is_recorded()
     }
 
-    fn said(&self) -> Said<'_> {
+    pub(crate) fn said(&self) -> Said<'_> {
         Said { status: self.status(), layer: deciding_layer(&self.replay.message) }
     }
 }

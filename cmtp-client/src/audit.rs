@@ -4,6 +4,7 @@
 //! What is checked is [`cmtp_codec::audit`]'s; here files are found and read. Nothing is ever changed in what is audited, and
 //! the node may run meanwhile.
 
+mod decisions;
 mod error;
 mod export;
 mod journal;
@@ -11,6 +12,7 @@ mod kept;
 mod log;
 mod rows;
 mod served;
+mod subjects;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +26,7 @@ use cmtp_codec::log::{
 use cmtp_codec::{Entry, KeyList, PublicKey, Replay, Verified};
 use cmtp_spec::EntryType;
 
+pub use crate::audit::decisions::Decisions;
 pub use crate::audit::error::AuditError;
 pub use crate::audit::export::{Exported, export};
 pub use crate::audit::journal::{Journal, Next, RecordKeys};
@@ -50,6 +53,8 @@ pub struct AuditOptions {
     pub key_list: Option<Arc<Verified<KeyList>>>,
     /// The key of the log's checkpoints, where no key list is to be looked at.
     pub log_key: Option<VerifierKey>,
+    /// What judges again what policies decided, if it is to be judged.
+    pub decisions: Option<Decisions>,
     /// What callers saved, by the name that findings call it.
     pub receipts: Vec<(String, Arc<Verified<Replay>>)>,
 }
@@ -76,6 +81,7 @@ pub struct Audit {
     checkpoint: Option<SignedCheckpoint>,
     log_key: Option<VerifierKey>,
     policy: Option<Policy>,
+    decisions: Option<Decisions>,
     log_only: bool,
     is_ended: bool,
 }
@@ -159,6 +165,7 @@ impl Audit {
         };
         let (log_key, policy) = (options.log_key.clone(), options.policy.clone());
         let log_only = options.log_only;
+        let decisions = options.decisions.clone();
         Ok(Self {
             node,
             auditor,
@@ -167,6 +174,7 @@ impl Audit {
             checkpoint,
             log_key,
             policy,
+            decisions,
             log_only,
             is_ended: false,
         })
@@ -273,6 +281,9 @@ impl Audit {
         let end = commit.first.saturating_add(commit.pieces.len() as u64);
         self.hand_in_tiles(end.saturating_add(Tile::FULL as u64))?;
         self.auditor.commit(commit);
+        if let Some(decisions) = &mut self.decisions {
+            decisions.take(commit, &mut self.auditor);
+        }
         Ok(())
     }
 

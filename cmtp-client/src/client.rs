@@ -1,17 +1,13 @@
 //! Where connections begin.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cmtp_codec::PublicKey;
 use cmtp_spec::{CloseCode, limits};
 use quinn::{Endpoint, TransportConfig, VarInt};
-use rustls::client::WebPkiServerVerifier;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use tokio::task::JoinSet;
 
@@ -22,9 +18,11 @@ use crate::control::{Control, ControlError};
 use crate::exchange::AnswerLimits;
 use crate::identity::Identity;
 use crate::known_logs::KnownLogs;
-use crate::tls::{self, NodeVerifier, TlsError};
+use crate::session::{Login, Opener, Sessions};
+use crate::tls::TlsError;
+use crate::tls_sessions::{Judges, TlsSessions, Way};
 use crate::token::{Token, TokenError};
-use crate::trust::{Trust, Untrusted};
+use crate::trust::{Numbers, Trust, Untrusted};
 
 /// How a [`Client`] calls.
 #[derive(Clone)]
@@ -40,8 +38,15 @@ pub struct ClientConfig {
     /// After how long without a packet a connection counts as lost; up to 30 seconds, which is the default. A node that
     /// ended without a word is noticed no sooner.
     pub idle_timeout: Duration,
-    /// What the logs of nodes were when they were last seen; by default only for as long as this process runs.
+    /// What the logs of nodes were when this identity last saw them; by default only for as long as this process runs.
+    /// Not to be shared by two identities, which a node could then tell to be one person's.
     pub logs: Arc<KnownLogs>,
+    /// The sessions that this identity has open, used where there is no `token`; by default only for as long as this process
+    /// runs. Not to be shared by two identities.
+    pub sessions: Arc<Sessions>,
+    /// What to open a session with where a node asks for one, and then to repeat the call; without this none is opened by
+    /// itself.
+    pub login: Option<Login>,
 }
 
 impl ClientConfig {
@@ -54,6 +59,8 @@ impl ClientConfig {
             answer_max: ANSWER_MAX,
             idle_timeout: IDLE_TIMEOUT,
             logs: Arc::default(),
+            sessions: Arc::default(),
+            login: None,
         }
     }
 }
@@ -67,11 +74,13 @@ impl fmt::Debug for ClientConfig {
             .field("answer_max", &self.answer_max)
             .field("idle_timeout", &self.idle_timeout)
             .field("logs", &self.logs)
+            .field("sessions", &self.sessions)
+            .field("login", &self.login)
             .finish()
     }
 }
 
-/// A caller: opens connections to nodes.
+/// A caller: opens connections to nodes. Two callers share nothing by which a node could tell that they are one person's.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -96,11 +105,13 @@ pub struct Client {
     limits: AnswerLimits,
     idle_timeout: Duration,
     logs: Arc<KnownLogs>,
-    provider: Arc<CryptoProvider>,
-    authorities: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
+    sessions: Arc<Sessions>,
+    login: Option<Login>,
+    /// [IDY-7] One client is one persona: its connections, sockets, tickets and address tokens are its own.
+    tls: TlsSessions,
     endpoints: Mutex<Endpoints>,
     /// The highest key list number seen of each node: `[RCP-2]`.
-    numbers: Mutex<HashMap<PublicKey, u64>>,
+    numbers: Arc<Numbers>,
 }
 
 /// Sockets, one for each address family, opened when first needed.
@@ -116,17 +127,27 @@ impl Client {
     /// # Errors
     /// [`TokenError`] where the token is none.
     pub fn new(config: ClientConfig) -> Result<Self, TokenError> {
-        let ClientConfig { identity, token, body_max, answer_max, idle_timeout, logs } = config;
+        let ClientConfig {
+            identity,
+            token,
+            body_max,
+            answer_max,
+            idle_timeout,
+            logs,
+            sessions,
+            login,
+        } = config;
         Ok(Self {
             identity,
             token: token.as_deref().map(Token::new).transpose()?,
             limits: AnswerLimits { body_max, answer_max },
             idle_timeout: idle_timeout.min(IDLE_TIMEOUT),
             logs,
-            provider: Arc::new(aws_lc_rs::default_provider()),
-            authorities: OnceLock::new(),
+            sessions,
+            login,
+            tls: TlsSessions::new(),
             endpoints: Mutex::default(),
-            numbers: Mutex::default(),
+            numbers: Arc::default(),
         })
     }
 
@@ -140,11 +161,16 @@ impl Client {
         host: &str,
         trust: Trust,
     ) -> Result<Connection, ConnectError> {
-        let established = self.establish(address, host, trust);
+        let established = self.reach(address, host, trust);
         let established = tokio::time::timeout(CONNECT_TIMEOUT, established).await;
         let established = established.map_err(|_elapsed| ConnectError::TimedOut { address })??;
         let (identity, logs) = (self.identity.clone(), Arc::clone(&self.logs));
-        Connection::new(established, identity, self.token.as_ref(), self.limits, logs)
+        let opener = Opener::new(&self.sessions, self.login.clone(), self.token.is_some());
+        let (token, numbers) = (self.token.as_ref(), Arc::clone(&self.numbers));
+        let kept = (logs, numbers, opener);
+        let connection = Connection::new(established, identity, token, self.limits, kept)?;
+        connection.take_up_session().await;
+        Ok(connection)
     }
 
     /// Connects to whichever address of `host` answers first, each called a little after the one before.
@@ -198,52 +224,66 @@ impl Client {
         }
     }
 
-    async fn establish(
+    /// Connects, and once more without a TLS session where that may be what made the node a stranger.
+    async fn reach(
         &self,
         address: SocketAddr,
         host: &str,
         trust: Trust,
     ) -> Result<Established, ConnectError> {
-        let verifier = Arc::new(self.verifier(address, trust));
-        let crypto = tls::quic_config(self.provider.clone(), verifier.clone())?;
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::new(transport(self.idle_timeout)));
+        let judges = judges(address, trust);
+        let way = self.tls.way(judges)?;
+        let established = self.establish(address, host, trust, &way).await;
+        // [IDY-9] Where the key list does not list that certificate's key, the client MUST forget the session and connect
+        // once without it: the node may have a new key.
+        match established {
+            Err(ConnectError::Untrusted(
+                Untrusted::ForeignCertificate { .. } | Untrusted::NotVouched,
+            )) if self.tls.forget(&way) => {
+                let way = self.tls.way(judges)?;
+                self.establish(address, host, trust, &way).await
+            }
+            established => established,
+        }
+    }
+
+    async fn establish(
+        &self,
+        address: SocketAddr,
+        host: &str,
+        trust: Trust,
+        way: &Way,
+    ) -> Result<Established, ConnectError> {
+        let config = way.config(transport(self.idle_timeout));
         let quic = self.endpoint(address)?.connect_with(config, address, host)?.await?;
-        let (control, settings, keys) = match Control::open(&quic).await {
-            Ok(opened) => opened,
-            Err(error) => {
-                error.close(&quic);
-                return Err(error.into());
-            }
-        };
-        let identity = quic.peer_identity();
-        let chain =
-            identity.and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
-        let certificate = verifier.certificate(chain.as_ref().and_then(|chain| chain.first()));
+        let opened = Control::open(&quic).await;
+        let (mut control, settings, mut keys) = opened.inspect_err(|error| error.close(&quic))?;
+        let chain = quic.peer_identity();
+        let chain = chain.and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
+        let chain = chain.as_ref().map(|chain| chain.as_slice()).unwrap_or_default();
+        let certificate = way.verifier.certificate(chain, host);
+        let mut seen = self.numbers.of(&keys.root);
+        // The node replaced its keys while this connection was made, and other connections know: this one is told next.
+        if seen.is_some_and(|seen| keys.number < seen)
+            && let Ok(Ok(newer)) = tokio::time::timeout(NEWER_KEYS, control.keys()).await
+        {
+            keys = newer;
+            seen = self.numbers.of(&keys.root);
+        }
         let root = keys.root;
-        let seen = self.numbers().get(&root).copied();
-        match trust.decide(keys, certificate, seen, clock::now()) {
-            Ok((keys, trusted_by)) => {
-                self.numbers().insert(root, keys.number);
-                Ok(Established { quic, control, settings, keys, trusted_by })
-            }
+        let decided = trust.decide(keys, certificate, seen, clock::now());
+        // Another connection may have been shown a newer list meanwhile.
+        let decided = decided.and_then(|(keys, by)| {
+            self.numbers.raise(&root, keys.number)?;
+            Ok((keys, by))
+        });
+        match decided {
+            Ok((keys, trusted_by)) => Ok(Established { quic, control, settings, keys, trusted_by }),
             Err(error) => {
                 quic.close(close::varint(CloseCode::UNTRUSTED), b"");
                 Err(error.into())
             }
         }
-    }
-
-    fn verifier(&self, address: SocketAddr, trust: Trust) -> NodeVerifier {
-        let asks = match trust {
-            Trust::Authorities => true,
-            // No authority vouches for a loopback address, and reading them all takes time.
-            Trust::FirstUse => !address.ip().is_loopback(),
-            Trust::Pinned(_) | Trust::Known { .. } => false,
-        };
-        let system = || tls::system_authorities(self.provider.clone());
-        let authorities = if asks { self.authorities.get_or_init(system).clone() } else { None };
-        NodeVerifier::new(&self.provider, authorities, matches!(trust, Trust::Authorities))
     }
 
     fn endpoint(&self, address: SocketAddr) -> Result<Endpoint, ConnectError> {
@@ -258,10 +298,6 @@ impl Client {
         let endpoint = Endpoint::client(any).map_err(ConnectError::Socket)?;
         *slot = Some(endpoint.clone());
         Ok(endpoint)
-    }
-
-    fn numbers(&self) -> std::sync::MutexGuard<'_, HashMap<PublicKey, u64>> {
-        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -336,6 +372,16 @@ impl ConnectError {
     }
 }
 
+/// Who is asked about a certificate on the way to `address`.
+const fn judges(address: SocketAddr, trust: Trust) -> Judges {
+    match trust {
+        Trust::Authorities => Judges::AuthoritiesAlone,
+        // No authority vouches for a loopback address.
+        Trust::FirstUse if !address.ip().is_loopback() => Judges::Authorities,
+        Trust::FirstUse | Trust::Pinned(_) | Trust::Known { .. } => Judges::Nobody,
+    }
+}
+
 fn transport(idle_timeout: Duration) -> TransportConfig {
     let mut transport = TransportConfig::default();
     // [QUI-4] A node MUST NOT open bidirectional streams.
@@ -351,6 +397,8 @@ fn transport(idle_timeout: Duration) -> TransportConfig {
 
 /// Four of the largest bodies: layers and several bodies of an answer fit, and a client's memory stays bounded.
 const ANSWER_MAX: u64 = 4 * limits::BODY_MAX;
+/// A node tells its connections of new keys at once.
+const NEWER_KEYS: Duration = Duration::from_secs(1);
 /// With quinn's first guess of 333 ms for a round trip, lost first packets are sent again after about 1 and 3 seconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The control stream, and some of types that are not known yet.

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cmtp_codec::session::SessionTarget;
 use cmtp_codec::{Digest, KeyList, Layer, Part, PublicKey, Verified};
-use cmtp_spec::{CloseCode, Status, binding, limits};
+use cmtp_spec::{CloseCode, KeyUse, Status, binding, limits};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -17,15 +18,16 @@ use crate::call::CallError;
 use crate::client::ConnectError;
 use crate::clock;
 use crate::close;
-use crate::control::{Control, LogKeeper, Settings, Told};
+use crate::control::{Control, Heard, LogKeeper, Settings, Told};
 use crate::exchange::{AnswerLimits, Exchange};
 use crate::identity::Identity;
 use crate::judge::Expected;
 use crate::known_logs::{KnownLogs, LogSeen};
 use crate::request::{PrepareError, PreparedRequest, Request};
+use crate::session::Opener;
 use crate::streaming::{Streaming, TokenShown};
 use crate::token::{Credentials, Token};
-use crate::trust::TrustedBy;
+use crate::trust::{Numbers, TrustedBy};
 
 /// A connection to a node that is trusted. Calls on it run side by side; it is closed when its last clone is dropped and no
 /// [`Streaming`] of it is left.
@@ -51,14 +53,43 @@ struct Shared {
     identity: Arc<Identity>,
     settings: Settings,
     trusted_by: TrustedBy,
-    expected: Arc<Expected>,
-    credentials: Option<Credentials>,
-    /// Whether the node answered on this connection, so that it knows the token by its digest.
-    answered: AtomicBool,
+    /// The node's key list, as it was shown last.
+    keys: watch::Receiver<Arc<Verified<KeyList>>>,
+    /// What is shown where no token is: of the handshake, too.
+    bare: Arc<Shown>,
+    /// What is shown from now on.
+    shown: RwLock<Arc<Shown>>,
+    exporter: [u8; 32],
     limits: AnswerLimits,
+    pub(crate) opener: Opener,
     goaway: watch::Receiver<Option<u64>>,
     log: watch::Receiver<Option<LogSeen>>,
     watcher: JoinHandle<()>,
+}
+
+/// What a request shows, and what its answer must agree with.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    credentials: Option<Credentials>,
+    pub(crate) expected: Arc<Expected>,
+    /// Whether the node answered on this connection, so that it knows the token by its digest.
+    answered: AtomicBool,
+}
+
+impl Shown {
+    /// The node knows the token by its digest from now on.
+    pub(crate) fn answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    fn was_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Of the token; zero where there is none.
+    pub(crate) fn token(&self) -> Digest {
+        self.expected.token
+    }
 }
 
 /// What an answer says, whether or not it is true.
@@ -85,47 +116,96 @@ impl Connection {
         identity: Arc<Identity>,
         token: Option<&Token>,
         limits: AnswerLimits,
-        logs: Arc<KnownLogs>,
+        (logs, numbers, opener): (Arc<KnownLogs>, Arc<Numbers>, Opener),
     ) -> Result<Self, ConnectError> {
         let Established { quic, control, settings, keys, trusted_by } = established;
-        let exporter = exporter_value(&quic)?;
-        let credentials =
-            token.map(|token| Credentials::new(token, &identity, &exporter, &keys.root));
+        let exporter = exporter_value(&quic, binding::EXPORTER_LABEL_AUTH)?;
         let expected = Expected {
             root: keys.root,
-            keys: Arc::new(keys),
             exporter: Digest::of(&exporter),
-            token: credentials.as_ref().map_or(Digest::ZERO, Credentials::digest),
+            token: Digest::ZERO,
             known: Arc::default(),
         };
-        let expected = Arc::new(expected);
-        let (told, goaway, log) = Told::channels();
-        let log_keeper = LogKeeper { logs, keys: Arc::clone(&expected.keys) };
+        let bare = Arc::new(Shown {
+            credentials: None,
+            expected: Arc::new(expected),
+            answered: AtomicBool::new(false),
+        });
+        let (told, heard) = Told::channels(Arc::new(keys), numbers);
+        let Heard { keys, goaway, log } = heard;
+        let log_keeper = LogKeeper { logs, keys: keys.clone() };
         let watcher = tokio::spawn(control.watch(quic.clone(), log_keeper, told));
         let shared = Shared {
             quic,
             identity,
             settings,
             trusted_by,
-            expected,
-            credentials,
-            answered: AtomicBool::new(false),
+            keys,
+            shown: RwLock::new(Arc::clone(&bare)),
+            bare,
+            exporter,
             limits,
+            opener,
             goaway,
             log,
             watcher,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        let connection = Self { shared: Arc::new(shared) };
+        if let Some(token) = token {
+            connection.show(token);
+        }
+        Ok(connection)
+    }
+
+    /// Shows `token` from now on, in place of what was shown before. Requests that are under way keep theirs.
+    pub fn show(&self, token: &Token) {
+        let Shared { identity, bare, exporter, shown, .. } = &*self.shared;
+        let expected = &bare.expected;
+        let credentials = Credentials::new(token, identity, exporter, &expected.root);
+        let expected = Expected { token: credentials.digest(), ..(**expected).clone() };
+        let now = Shown {
+            credentials: Some(credentials),
+            expected: Arc::new(expected),
+            answered: AtomicBool::new(false),
+        };
+        *shown.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(now);
+    }
+
+    pub(crate) fn shown(&self) -> Arc<Shown> {
+        Arc::clone(&self.shared.shown.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// E_s of chapter 22.
+    pub(crate) fn session_exporter(&self) -> Result<[u8; 32], ConnectError> {
+        exporter_value(&self.shared.quic, binding::EXPORTER_LABEL_SESSION)
+    }
+
+    pub(crate) fn opener(&self) -> &Opener {
+        &self.shared.opener
+    }
+
+    /// Who calls.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.shared.identity
     }
 
     /// Who the node is: its root key.
     pub fn node(&self) -> PublicKey {
-        self.shared.expected.root
+        self.shared.bare.expected.root
     }
 
-    /// The node's key list.
-    pub fn keys(&self) -> &Verified<KeyList> {
-        &self.shared.expected.keys
+    /// The node's key list, as it was shown last: it may change while the connection lives.
+    pub fn keys(&self) -> Arc<Verified<KeyList>> {
+        Arc::clone(&self.shared.keys.borrow())
+    }
+
+    /// Waits until the list has `key` as a layer key; forever where it never does.
+    pub(crate) async fn keys_with(&self, key: PublicKey) {
+        let mut keys = self.shared.keys.clone();
+        if keys.wait_for(|keys| keys.lists(KeyUse::LAYER, &key)).await.is_err() {
+            // The control stream is gone, and the connection with it: no other list comes.
+            std::future::pending().await
+        }
     }
 
     /// What made the node trusted.
@@ -167,13 +247,26 @@ impl Connection {
     /// # Errors
     /// As [`Connection::call`].
     pub async fn send(&self, request: &PreparedRequest) -> Result<Answer, CallError> {
+        self.renew_in_time().await;
+        let answer = self.send_shown(request, &self.shown()).await?;
+        Ok(answer.after_unknown(request.may_have_been_sent()))
+    }
+
+    /// As [`Connection::send`] without a token, whatever is shown otherwise.
+    pub(crate) async fn send_bare(&self, request: &PreparedRequest) -> Result<Answer, CallError> {
+        self.send_shown(request, &self.shared.bare).await
+    }
+
+    async fn send_shown(
+        &self,
+        request: &PreparedRequest,
+        shown: &Arc<Shown>,
+    ) -> Result<Answer, CallError> {
         // Pinned first: it is large, and would be copied into the timeout.
-        let answer = pin!(async { self.answer(request).await });
-        match tokio::time::timeout(patience(request), answer).await {
-            Ok(answer) => Ok(answer?.after_unknown(request.may_have_been_sent())),
-            // Dropping the exchange has told the node.
-            Err(_elapsed) => Err(CallError::TimedOut),
-        }
+        let answer = pin!(async { self.open_keeping(request, shown, true).await?.answer().await });
+        // Dropping the exchange tells the node.
+        let answered = tokio::time::timeout(patience(request), answer).await;
+        answered.unwrap_or(Err(CallError::TimedOut))
     }
 
     /// Sends a request and reads its answer while it comes: for what has no end, or a long one.
@@ -189,11 +282,8 @@ impl Connection {
     /// # Errors
     /// As [`Connection::open`].
     pub async fn open_prepared(&self, request: &PreparedRequest) -> Result<Streaming, CallError> {
-        self.open_keeping(request, false).await
-    }
-
-    async fn answer(&self, request: &PreparedRequest) -> Result<Answer, CallError> {
-        self.open_keeping(request, true).await?.answer().await
+        self.renew_in_time().await;
+        self.open_keeping(request, &self.shown(), false).await
     }
 
     /// Sends a request and reads its answer to the end without judging it; `None` where the node has not answered on this
@@ -204,11 +294,12 @@ impl Connection {
         &self,
         request: &PreparedRequest,
     ) -> Result<Option<Glance>, CallError> {
-        if !self.shared.answered.load(Ordering::Relaxed) {
+        let shown = self.shown();
+        if !shown.was_answered() {
             return Ok(None);
         }
         let reading = pin!(async {
-            let mut exchange = self.exchange(request, false).await?;
+            let mut exchange = self.exchange(request, &shown, false).await?;
             let mut seen = Glance { status: Status::NONE, received: 0 };
             loop {
                 match exchange.next().await? {
@@ -231,6 +322,7 @@ impl Connection {
     async fn open_keeping(
         &self,
         request: &PreparedRequest,
+        shown: &Arc<Shown>,
         keep: bool,
     ) -> Result<Streaming, CallError> {
         if request.audience() != self.node() {
@@ -238,22 +330,31 @@ impl Connection {
         }
         // [QUI-10] AUTH with token and proof on every request stream until the node's first answer; from then on it SHOULD
         // send the digest alone.
-        let by_digest =
-            self.shared.credentials.is_some() && self.shared.answered.load(Ordering::Relaxed);
-        let exchange = self.exchange(request, !by_digest).await?;
-        let token = if by_digest { TokenShown::ByDigest } else { TokenShown::Whole };
+        let by_digest = shown.credentials.is_some() && shown.was_answered();
+        let exchange = self.exchange(request, shown, !by_digest).await?;
+        let token = match by_digest {
+            _ if Arc::ptr_eq(shown, &self.shared.bare)
+                && SessionTarget::of(request.target()).is_some() =>
+            {
+                TokenShown::Settled
+            }
+            true => TokenShown::ByDigest,
+            false => TokenShown::Whole,
+        };
         // What is kept as a whole is waited for as a whole.
         let patience = (!keep).then(|| patience(request));
-        Ok(Streaming::new(self.clone(), request.clone(), exchange, token, patience, keep))
+        let (connection, shown) = (self.clone(), (Arc::clone(shown), token));
+        Ok(Streaming::new(connection, request.clone(), exchange, shown, patience, keep))
     }
 
     /// Opens a request stream; nothing is sent before the exchange is asked for what comes.
     pub(crate) async fn exchange(
         &self,
         request: &PreparedRequest,
+        shown: &Shown,
         whole_token: bool,
     ) -> Result<Exchange, CallError> {
-        let Shared { quic, credentials, limits, .. } = &*self.shared;
+        let Shared { quic, limits, .. } = &*self.shared;
         if request.is_over() {
             return Err(CallError::TooLate);
         }
@@ -266,21 +367,12 @@ impl Connection {
             // [QUI-4] Each exchange is one bidirectional stream that the client opens.
             streams = quic.open_bi() => streams.map_err(CallError::NotSent)?,
         };
-        let auth = credentials
+        let auth = shown
+            .credentials
             .as_ref()
             .map(|token| if whole_token { token.shown() } else { token.known() });
         // [IDM-6] The same origin bytes, whether sent before or not.
         Ok(Exchange::new(streams, auth, request.origin(), *limits))
-    }
-
-    /// What an answer on this connection must agree with.
-    pub(crate) fn expected(&self) -> Arc<Expected> {
-        Arc::clone(&self.shared.expected)
-    }
-
-    /// The node knows the token by its digest from now on.
-    pub(crate) fn answered(&self) {
-        self.shared.answered.store(true, Ordering::Relaxed);
     }
 
     /// Whether the node said that it does not process the request stream with this number.
@@ -347,13 +439,12 @@ fn patience(request: &PreparedRequest) -> Duration {
     Duration::from_micros(left).saturating_add(GRACE)
 }
 
-/// E of chapter 9.
-fn exporter_value(connection: &quinn::Connection) -> Result<[u8; 32], ConnectError> {
+/// E of chapter 9, or E_s of chapter 22.
+fn exporter_value(connection: &quinn::Connection, label: &str) -> Result<[u8; 32], ConnectError> {
     let mut value = [0; 32];
-    let label = binding::EXPORTER_LABEL_AUTH.as_bytes();
     // The library's error says nothing more than that there is no value.
     connection
-        .export_keying_material(&mut value, label, b"")
+        .export_keying_material(&mut value, label.as_bytes(), b"")
         .map_err(|_no_value| ConnectError::NoExporter)?;
     Ok(value)
 }
@@ -652,6 +743,56 @@ mod tests {
             matches!(error, ConnectError::Untrusted(Untrusted::OldKeys { seen: 1, shown: 0 })),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn an_answer_waits_for_the_list_that_has_its_key() {
+        // [NKY-7] [NKY-9]
+        let (client, node) = (client(None), listen());
+        let (root, layer) = (signing_key(NODE), signing_key(5));
+        let list = |number, key| {
+            let mut keys = KeyList::sign_single(&root).keys;
+            for listed in keys.iter_mut().filter(|listed| listed.key_use == KeyUse::LAYER) {
+                listed.key = key;
+            }
+            KeyList::sign(&root, number, keys)
+        };
+        let old = Frame::Keys(list(1, layer.public()));
+        let script = async {
+            let peer = node.accept().await;
+            (peer.control(&[settings(), old.clone()]).await, peer)
+        };
+        let (connection, (mut control, peer)) = tokio::join!(connect(&client, &node), script);
+        let connection = connection.unwrap();
+        let script = async {
+            // Sealed by a key that the client has no list of; then comes the list.
+            answer(&peer, &peer.answer(), |bytes| bytes).await;
+            tokio::task::yield_now().await;
+            send(&mut control, &[Frame::Keys(list(2, root.public()))]).await;
+        };
+        let (called, ()) = tokio::join!(connection.call(request()), script);
+        let saved = called.unwrap().to_saved();
+        assert_eq!(saved.seal.keys.unwrap().number, 2);
+        assert_eq!(connection.keys().number, 2);
+        // An older one is no newer one.
+        send(&mut control, &[old]).await;
+        assert_eq!(peer.close_code().await, CloseCode::UNTRUSTED);
+    }
+
+    #[tokio::test]
+    async fn a_list_that_does_not_hold_ends_the_connection() {
+        // [NKY-7]
+        let (client, node) = (client(None), listen());
+        let stranger = signing_key(9);
+        let mut forged = KeyList::sign_single(&stranger);
+        forged.root = signing_key(NODE).public();
+        for list in [KeyList::sign_single(&stranger), forged] {
+            let (connection, greeted) = tokio::join!(connect(&client, &node), node.greet());
+            let (connection, (peer, mut control)) = (connection.unwrap(), greeted);
+            send(&mut control, &[Frame::Keys(list)]).await;
+            assert_eq!(peer.close_code().await, CloseCode::UNTRUSTED);
+            assert_eq!(connection.keys().root, signing_key(NODE).public());
+        }
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::close;
 use crate::known_logs::{KnownLogs, KnownLogsError, LogSeen};
 use crate::stream_type::{StreamTypeError, read_stream_type};
+use crate::trust::{Numbers, Untrusted};
 
 /// What the node said of itself; what it did not say is as in `cmtp-spec/spec/15-limits.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,23 +62,47 @@ impl Settings {
 
 /// What a connection is told of what stands on its control stream.
 pub(crate) struct Told {
+    keys: watch::Sender<Arc<Verified<KeyList>>>,
+    numbers: Arc<Numbers>,
     goaway: watch::Sender<Option<u64>>,
     log: watch::Sender<Option<LogSeen>>,
 }
 
+/// Where a connection hears it.
+pub(crate) struct Heard {
+    pub(crate) keys: watch::Receiver<Arc<Verified<KeyList>>>,
+    pub(crate) goaway: watch::Receiver<Option<u64>>,
+    pub(crate) log: watch::Receiver<Option<LogSeen>>,
+}
+
 impl Told {
-    pub(crate) fn channels()
-    -> (Self, watch::Receiver<Option<u64>>, watch::Receiver<Option<LogSeen>>) {
+    pub(crate) fn channels(keys: Arc<Verified<KeyList>>, numbers: Arc<Numbers>) -> (Self, Heard) {
+        let (keys, listed) = watch::channel(keys);
         let (goaway, going_away) = watch::channel(None);
         let (log, seen) = watch::channel(None);
-        (Self { goaway, log }, going_away, seen)
+        let heard = Heard { keys: listed, goaway: going_away, log: seen };
+        (Self { keys, numbers, goaway, log }, heard)
+    }
+
+    /// [NKY-7] A client MUST check a later KEYS as the first.
+    fn take_keys(&self, newer: KeyList) -> Result<(), Untrusted> {
+        let newer = newer.verify()?;
+        let root = self.keys.borrow().root;
+        if newer.root != root {
+            return Err(Untrusted::OtherNode { expected: root, shown: newer.root });
+        }
+        // [RCP-2] Whose number is lower than one that it saw from that root key.
+        self.numbers.raise(&root, newer.number)?;
+        // Another connection may have been shown a newer one; this one is of this connection, and as new as any.
+        self.keys.send_replace(Arc::new(newer));
+        Ok(())
     }
 }
 
 /// Asks a node to show its log, and judges what it shows.
 pub(crate) struct LogKeeper {
     pub(crate) logs: Arc<KnownLogs>,
-    pub(crate) keys: Arc<Verified<KeyList>>,
+    pub(crate) keys: watch::Receiver<Arc<Verified<KeyList>>>,
 }
 
 impl LogKeeper {
@@ -89,7 +114,8 @@ impl LogKeeper {
         connection: &quinn::Connection,
     ) -> (Result<SendStream, WriteError>, Option<SignedCheckpoint>) {
         // What can't be read now is said when it is to be compared.
-        let known = self.logs.last(&self.keys.root).ok().flatten();
+        let node = self.keys.borrow().root;
+        let known = self.logs.last(&node).ok().flatten();
         let size = known.as_ref().map_or(0, |known| known.untrusted().size);
         (self.say(connection, size).await, known)
     }
@@ -109,7 +135,7 @@ impl LogKeeper {
     }
 
     async fn take(&self, asked: Option<SignedCheckpoint>, shown: Growth) -> LogSeen {
-        let (logs, keys) = (Arc::clone(&self.logs), Arc::clone(&self.keys));
+        let (logs, keys) = (Arc::clone(&self.logs), Arc::clone(&self.keys.borrow()));
         // It is written to a disk, which may take its time.
         let taken =
             tokio::task::spawn_blocking(move || logs.take(&keys, asked.as_ref(), &shown)).await;
@@ -151,6 +177,14 @@ impl Control {
         }
     }
 
+    /// Waits for the next key list; nothing else may come before it.
+    pub(crate) async fn keys(&mut self) -> Result<KeyList, ControlError> {
+        match self.next().await? {
+            Frame::Keys(keys) => Ok(keys),
+            _ => Err(ControlError::NoKeys),
+        }
+    }
+
     /// Reads on until the connection ends, and ends it where the node breaks a rule.
     pub(crate) async fn watch(
         mut self,
@@ -158,7 +192,7 @@ impl Control {
         keeper: LogKeeper,
         told: Told,
     ) {
-        let Told { goaway, log } = told;
+        let Told { goaway, log, .. } = &told;
         // Kept as long as the connection: a control stream that ends is an error.
         let (own, asked) = keeper.ask(&connection).await;
         loop {
@@ -182,8 +216,15 @@ impl Control {
                         }
                         continue;
                     }
-                    // [QUI-6] A later KEYS announces a newer list; this connection goes on with the one it has.
-                    Ok(Frame::Keys(_)) => continue,
+                    // [QUI-6] A later KEYS announces a newer list.
+                    Ok(Frame::Keys(newer)) => {
+                        if let Err(error) = told.take_keys(newer) {
+                            // [NKY-7] And MUST close the connection where it does not hold.
+                            let code = close::varint(CloseCode::UNTRUSTED);
+                            connection.close(code, error.to_string().as_bytes());
+                        }
+                        continue;
+                    }
                     // [QUI-7] A second SETTINGS MUST end the connection.
                     Ok(Frame::Settings(_)) => ControlError::SecondSettings,
                     // [FRM-5] A known frame on a stream where its row does not list it is an error.

@@ -1,17 +1,17 @@
-//! Who calls: an Ed25519 key, kept in a file or made for one process.
+//! Who calls: one Ed25519 key, of a persona that is kept or made for one process.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::path::PathBuf;
+use std::fmt;
 
-use aws_lc_rs::rand;
+use aws_lc_rs::{hmac, rand};
 use cmtp_codec::log::VerifierKeyError;
-use cmtp_codec::{PublicKey, SignatureError, SigningKey};
+use cmtp_codec::{PublicKey, RecoveryCommitment, SignatureError, SigningKey};
 use data_encoding::HEXLOWER;
+use zeroize::Zeroizing;
 
-use crate::home::{Existing, Home, write_whole};
+use crate::home::Home;
+use crate::keyring::{Keyring, KeyringError, Passphrase};
 
-/// Who calls. Origins are signed with its key, and tokens are for its DID.
+/// Who calls: one persona. Origins are signed with its key, and tokens are for its DID. A [`Keyring`] has all of a person.
 ///
 /// ```
 /// use cmtp_client::Identity;
@@ -21,9 +21,11 @@ use crate::home::{Existing, Home, write_whole};
 /// assert!(identity.did().to_string().starts_with("did:key:z6Mk"));
 /// # Ok::<(), cmtp_client::IdentityError>(())
 /// ```
-#[derive(Debug)]
 pub struct Identity {
     key: SigningKey,
+    /// Names files.
+    names: hmac::Key,
+    recovery: Option<RecoveryCommitment>,
     ephemeral: bool,
 }
 
@@ -33,7 +35,11 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::Crypto`] where the system has no randomness.
     pub fn ephemeral() -> Result<Self, IdentityError> {
-        Ok(Self { key: SigningKey::from_seed(&random_seed()?)?, ephemeral: true })
+        let mut seed = Zeroizing::new([0; 32]);
+        // The library has one error for everything; without randomness there is no key.
+        let filled = rand::fill(&mut *seed);
+        filled.map_err(|aws_lc_rs::error::Unspecified| SignatureError::Mismatch)?;
+        Ok(Self { ephemeral: true, ..Self::from_seed(&seed)? })
     }
 
     /// The identity with this 32-byte seed (RFC 8032 section 5.1.5).
@@ -41,54 +47,17 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::Crypto`] where the crypto library refuses the seed.
     pub fn from_seed(seed: &[u8; 32]) -> Result<Self, IdentityError> {
-        Ok(Self { key: SigningKey::from_seed(seed)?, ephemeral: false })
+        let names = hmac::Key::new(hmac::HMAC_SHA256, seed);
+        Ok(Self { key: SigningKey::from_seed(seed)?, names, recovery: None, ephemeral: false })
     }
 
-    /// Makes an identity and keeps it in `home`; with [`Existing::Replace`] the one before is lost for good.
+    /// The default persona that `home` keeps, `None` where there is none; an encrypted file is opened with `CMTP_PASSPHRASE`.
     ///
     /// # Errors
-    /// [`IdentityError::Exists`] with [`Existing::Keep`]; [`IdentityError::Io`] names the file.
-    pub fn create(home: &Home, existing: Existing) -> Result<Self, IdentityError> {
-        let seed = random_seed()?;
-        let identity = Self::from_seed(&seed)?;
-        let path = home.file(FILE);
-        let text = format!("{FORMAT} {}\n", HEXLOWER.encode(&seed));
-        // Apart from the file: a home that is a file says that it exists, too.
-        if let Err(source) = home.create() {
-            return Err(IdentityError::Io { path, source });
-        }
-        match write_whole(&path, text.as_bytes(), existing) {
-            Ok(()) => Ok(identity),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(IdentityError::Exists { path })
-            }
-            Err(source) => Err(IdentityError::Io { path, source }),
-        }
-    }
-
-    /// Reads the identity that `home` keeps; `None` where there is none.
-    ///
-    /// # Errors
-    /// [`IdentityError::Exposed`] where others may read the file, [`IdentityError::Malformed`], [`IdentityError::Io`].
-    pub fn load(home: &Home) -> Result<Option<Self>, IdentityError> {
-        let path = home.file(FILE);
-        let mut text = String::new();
-        let read = File::open(&path).and_then(|file| {
-            let exposed = is_exposed(&file.metadata()?);
-            // One more than the longest file, so that a longer one is seen to be no identity.
-            file.take(FILE_MAX + 1).read_to_string(&mut text)?;
-            Ok(exposed)
-        });
-        match read {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(IdentityError::Io { path, source }),
-            Ok(true) => return Err(IdentityError::Exposed { path }),
-            Ok(false) => {}
-        }
-        match parse(&text) {
-            Some(seed) => Self::from_seed(&seed).map(Some),
-            None => Err(IdentityError::Malformed { path }),
-        }
+    /// As [`Keyring::load`].
+    pub fn load(home: &Home) -> Result<Option<Self>, KeyringError> {
+        let kept = Keyring::load(home, Passphrase::from_env)?;
+        kept.map(|keyring| keyring.identity(None)).transpose()
     }
 
     /// Who it is.
@@ -101,6 +70,20 @@ impl Identity {
         self.ephemeral
     }
 
+    /// A file name for what is kept of `what` for this persona: 32 hexadecimal digits, always the same.
+    ///
+    /// `what` begins with the purpose, so that two purposes never share a file.
+    pub fn file_name(&self, what: &[&[u8]]) -> String {
+        // [IDY-8] Files that it keeps for a persona MUST have names that tell nobody whose they are.
+        let mut name = hmac::Context::with_key(&self.names);
+        name.update(FILE_NAMES);
+        for part in what {
+            name.update(&(part.len() as u64).to_be_bytes());
+            name.update(part);
+        }
+        HEXLOWER.encode(&name.sign().as_ref()[..16])
+    }
+
     /// Signs a report of an audit: a note of `lines`, under this identity's DID.
     ///
     /// # Errors
@@ -109,8 +92,26 @@ impl Identity {
         cmtp_codec::audit::sign_report(lines, &self.key)
     }
 
+    /// Its commitment to a recovery key, where it has one.
+    pub const fn recovery(&self) -> Option<RecoveryCommitment> {
+        self.recovery
+    }
+
+    /// The same with a commitment to its recovery key.
+    #[must_use]
+    pub fn committed(self, recovery: RecoveryCommitment) -> Self {
+        Self { recovery: Some(recovery), ..self }
+    }
+
     pub(crate) const fn key(&self) -> &SigningKey {
         &self.key
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, ephemeral, .. } = self;
+        f.debug_struct("Identity").field("key", key).field("ephemeral", ephemeral).finish()
     }
 }
 
@@ -118,76 +119,13 @@ impl Identity {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
-    /// There is one already.
-    #[error("{} holds an identity already; --force replaces it, and it is lost for good", path.display())]
-    Exists {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Others may read the secret.
-    #[error("others may read {0}; run: chmod 600 {0}", path.display())]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is no identity.
-    #[error("{} is no identity: expected one line, `{FORMAT}` and 64 hexadecimal digits", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file can't be read or written.
-    #[error("identity {}: {source}; CMTP_HOME may name another directory", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
     /// No randomness, or no key.
     #[error("no key can be made: {0}")]
     Crypto(#[from] SignatureError),
 }
 
-impl IdentityError {
-    /// Whether the same may work later: only where the file system failed.
-    pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Io { .. })
-    }
-}
-
-fn random_seed() -> Result<[u8; 32], SignatureError> {
-    let mut seed = [0; 32];
-    // The library has one error for everything; without randomness there is no key.
-    rand::fill(&mut seed).map_err(|aws_lc_rs::error::Unspecified| SignatureError::Mismatch)?;
-    Ok(seed)
-}
-
-fn parse(text: &str) -> Option<[u8; 32]> {
-    let seed = text.strip_suffix('\n').unwrap_or(text).strip_prefix(FORMAT)?.strip_prefix(' ')?;
-    HEXLOWER.decode(seed.as_bytes()).ok()?.try_into().ok()
-}
-
-#[cfg(unix)]
-fn is_exposed(metadata: &fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-
-    metadata.permissions().mode() & OTHERS != 0
-}
-
-#[cfg(not(unix))]
-const fn is_exposed(_metadata: &fs::Metadata) -> bool {
-    false
-}
-
-const FILE: &str = "identity";
-/// First word of the file; another version would have another word.
-const FORMAT: &str = "cmtp-identity-v0";
-/// The format's word, a space, 64 digits and a line end.
-const FILE_MAX: u64 = FORMAT.len() as u64 + 1 + 64 + 1;
-/// Permission bits of group and others.
-#[cfg(unix)]
-const OTHERS: u32 = 0o077;
+/// What makes a seed name files and nothing else.
+const FILE_NAMES: &[u8] = b"cmtp/0 file names";
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -195,54 +133,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_identity_is_kept_and_not_lost_by_accident() {
-        let directory = tempfile::tempdir().unwrap();
-        let home = Home::new(directory.path().join("deep").join("home"));
-        assert!(Identity::load(&home).unwrap().is_none());
-        let made = Identity::create(&home, Existing::Keep).unwrap();
-        let kept = Identity::load(&home).unwrap().unwrap();
-        assert_eq!(made.did(), kept.did());
-        assert!(!kept.is_ephemeral());
-
-        let again = Identity::create(&home, Existing::Keep).unwrap_err();
-        assert!(matches!(again, IdentityError::Exists { .. }));
-        assert_eq!(Identity::load(&home).unwrap().unwrap().did(), made.did());
-        let replaced = Identity::create(&home, Existing::Replace).unwrap();
-        assert_ne!(replaced.did(), made.did());
-        assert_eq!(fs::read_dir(home.file("")).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_file_that_is_no_identity_is_named() {
-        let directory = tempfile::tempdir().unwrap();
-        let home = Home::new(directory.path());
-        let seed = "11".repeat(32);
-        let table = [
-            (format!("cmtp-identity-v0 {seed}\n"), true),
-            (format!("cmtp-identity-v0 {seed}"), true),
-            (format!("cmtp-identity-v1 {seed}\n"), false),
-            (format!("cmtp-identity-v0 {seed}11\n"), false),
-            (format!("cmtp-identity-v0 {}\n", &seed[2..]), false),
-            (String::new(), false),
-        ];
-        for (text, good) in table {
-            write_whole(&home.file(FILE), text.as_bytes(), Existing::Replace).unwrap();
-            assert_eq!(Identity::load(&home).is_ok(), good, "{text}");
-        }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_secret_that_others_may_read_is_refused() {
-        use std::os::unix::fs::PermissionsExt;
-
-        let directory = tempfile::tempdir().unwrap();
-        let home = Home::new(directory.path());
-        Identity::create(&home, Existing::Keep).unwrap();
-        let path = home.file(FILE);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let error = Identity::load(&home).unwrap_err();
-        assert!(error.to_string().contains("chmod 600"), "{error}");
+    fn a_file_name_is_one_persona_s_and_one_purpose_s() {
+        // [IDY-8]
+        let (one, other) = ([1; 32], [2; 32]);
+        let name = |seed, what: &[&[u8]]| Identity::from_seed(seed).unwrap().file_name(what);
+        let first = name(&one, &[b"log", b"node"]);
+        assert_eq!(first, name(&one, &[b"log", b"node"]));
+        assert_eq!((first.len(), first.to_ascii_lowercase()), (32, first.clone()));
+        assert_ne!(first, name(&other, &[b"log", b"node"]));
+        assert_ne!(first, name(&one, &[b"logn", b"ode"]));
+        assert_ne!(first, name(&one, &[b"log"]));
+        assert!(!format!("{:?}", Identity::from_seed(&one).unwrap()).contains("names"));
     }
 }

@@ -19,8 +19,6 @@ use crate::request::PreparedRequest;
 pub(crate) struct Expected {
     /// The node that was called.
     pub(crate) root: PublicKey,
-    /// Its key list, as it was shown.
-    pub(crate) keys: Arc<Verified<KeyList>>,
     /// SHA-256 of the connection's exporter value.
     pub(crate) exporter: Digest,
     /// SHA-256 of the token shown; zero where none was.
@@ -61,6 +59,8 @@ impl Piece {
 #[derive(Debug)]
 pub(crate) struct Judge {
     expected: Arc<Expected>,
+    /// The node's key list, as it was shown last.
+    keys: Arc<Verified<KeyList>>,
     origin: Arc<Layer>,
     /// Of the origin alone.
     chain: Chain,
@@ -77,9 +77,15 @@ pub(crate) struct Judge {
 
 impl Judge {
     /// Judges an answer to `request`; with `keep` all of it stays in memory.
-    pub(crate) fn new(expected: Arc<Expected>, request: &PreparedRequest, keep: bool) -> Self {
+    pub(crate) fn new(
+        expected: Arc<Expected>,
+        keys: Arc<Verified<KeyList>>,
+        request: &PreparedRequest,
+        keep: bool,
+    ) -> Self {
         Self {
             expected,
+            keys,
             origin: Arc::clone(&request.origin),
             chain: request.chain,
             keep,
@@ -91,6 +97,17 @@ impl Judge {
             deciding: None,
             provisional: Vec::new(),
             ready: VecDeque::new(),
+        }
+    }
+
+    /// [NKY-7] Judges by the newest list from here on.
+    pub(crate) fn renew(&mut self, keys: &Arc<Verified<KeyList>>) {
+        if Arc::ptr_eq(&self.keys, keys) {
+            return;
+        }
+        self.keys = Arc::clone(keys);
+        if let Some(verifier) = &mut self.verifier {
+            verifier.renew(Arc::clone(keys));
         }
     }
 
@@ -152,7 +169,7 @@ impl Judge {
         }
         let recorded = seal.recorded;
         // [STO-5] The node's key list as it was shown; R0 is judged by it, now and later.
-        seal.keys = Some((**self.expected.keys).clone());
+        seal.keys = Some((**self.keys).clone());
         self.begin(unread)?;
         let verifier = self.verifier.take().ok_or(BadAnswer::NoAdmit)?;
         let judgement = verifier.seal(seal)?;
@@ -180,8 +197,8 @@ impl Judge {
             return Ok(());
         }
         let mut origin = (*self.origin).clone();
-        let Expected { root, keys, known, .. } = &*self.expected;
-        let verifier = Verifier::new(Some(*root), Some(keys.clone())).knowing(known.clone());
+        let (Expected { root, known, .. }, keys) = (&*self.expected, self.keys.clone());
+        let verifier = Verifier::new(Some(*root), Some(keys)).knowing(known.clone());
         let mut verifier = if self.keep { verifier.keeping() } else { verifier };
         if unread {
             // [QUI-17] Both sides then close layer 0 with B = 32 zero bytes.
@@ -267,11 +284,8 @@ mod tests {
     }
 
     fn expected() -> Arc<Expected> {
-        let root = signing_key(NODE);
-        let keys = KeyList::sign_single(&root).verify().unwrap();
         Arc::new(Expected {
-            root: root.public(),
-            keys: Arc::new(keys),
+            root: signing_key(NODE).public(),
             exporter: EXPORTER,
             token: TOKEN,
             known: Arc::default(),
@@ -279,7 +293,8 @@ mod tests {
     }
 
     fn judge_received(received: Received, request: &PreparedRequest) -> Result<Answer, BadAnswer> {
-        let mut judge = Judge::new(expected(), request, true);
+        let keys = KeyList::sign_single(&signing_key(NODE)).verify().unwrap();
+        let mut judge = Judge::new(expected(), Arc::new(keys), request, true);
         for link in received.links {
             judge.link(link)?;
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cmtp_codec::log::{
@@ -13,14 +13,31 @@ use cmtp_codec::{KeyList, PublicKey, Verified};
 use cmtp_spec::limits;
 
 use crate::home::{Existing, Home, write_whole};
+use crate::identity::Identity;
 
-/// The last checkpoint of each node: in the folder `logs` of a home directory, or in memory only.
+/// The last checkpoint of each node that one persona saw: in the folder `logs` of a home directory, or in memory only.
+///
+/// A node is told how much is known of its log, by which it would tell two personas to be one: each has its own.
 ///
 /// Its file is the checkpoint as the node signed it, so that it stays evidence against a node that says otherwise later.
 #[derive(Debug, Default)]
 pub struct KnownLogs {
-    home: Option<Home>,
+    kept: Option<Kept>,
     seen: Mutex<HashMap<PublicKey, SignedCheckpoint>>,
+}
+
+/// Where they are kept, and for whom.
+#[derive(Debug)]
+struct Kept {
+    home: Home,
+    persona: Arc<Identity>,
+}
+
+impl Kept {
+    /// [IDY-8] What a client remembers of a node and lets it see again a client MUST keep for each persona by itself.
+    fn path(&self, node: &PublicKey) -> PathBuf {
+        self.home.file(FOLDER).join(self.persona.file_name(&[b"log", &node.0]))
+    }
 }
 
 /// What became of a checkpoint that a node showed.
@@ -58,9 +75,40 @@ fn kept(evidence: Option<&PathBuf>) -> String {
 }
 
 impl KnownLogs {
-    /// Those of a home directory.
-    pub fn in_home(home: &Home) -> Self {
-        Self { home: Some(home.clone()), seen: Mutex::default() }
+    /// Those of a persona, in a home directory.
+    pub fn in_home(home: &Home, persona: Arc<Identity>) -> Self {
+        Self { kept: Some(Kept { home: home.clone(), persona }), seen: Mutex::default() }
+    }
+
+    /// The last checkpoints of `node` that any persona saw, for who judges the node and shows it nothing.
+    ///
+    /// # Errors
+    /// As [`KnownLogs::last`].
+    pub fn all_in_home(
+        home: &Home,
+        node: &PublicKey,
+    ) -> Result<Vec<SignedCheckpoint>, KnownLogsError> {
+        let folder = home.file(FOLDER);
+        let io = |source| KnownLogsError::Io { path: folder.clone(), source };
+        let files = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            files => files.map_err(io)?,
+        };
+        let mut found = Vec::new();
+        for file in files {
+            let file = file.map_err(io)?;
+            // Another process is about to write this one.
+            if file.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            // Names tell neither node nor persona; what stands within tells the node.
+            let Some(note) = read(&file.path())? else { continue };
+            let origin = parse_log_origin(&note.untrusted().origin);
+            if origin.is_some_and(|(it, _)| it == *node) {
+                found.push(note);
+            }
+        }
+        Ok(found)
     }
 
     /// The last checkpoint of `node` that was verified.
@@ -69,10 +117,10 @@ impl KnownLogs {
     /// The file can't be read, or is no checkpoint.
     pub fn last(&self, node: &PublicKey) -> Result<Option<SignedCheckpoint>, KnownLogsError> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match (seen.get(node), &self.home) {
+        match (seen.get(node), &self.kept) {
             (Some(last), _) => Ok(Some(last.clone())),
             (None, None) => Ok(None),
-            (None, Some(home)) => read(home, node),
+            (None, Some(kept)) => read(&kept.path(node)),
         }
     }
 
@@ -101,12 +149,13 @@ impl KnownLogs {
             return self.broken(&node, shown, CheckpointError::OtherOrigin.into());
         };
         // Held until the file is written: another process may call the same node.
-        let _lock = self.home.as_ref().map(Home::lock).transpose().map_err(|source| {
-            let path = self.home.as_ref().map(|home| home.file("lock")).unwrap_or_default();
+        let home = self.kept.as_ref().map(|kept| &kept.home);
+        let _lock = home.map(Home::lock).transpose().map_err(|source| {
+            let path = home.map(|home| home.file("lock")).unwrap_or_default();
             KnownLogsError::Io { path, source }
         })?;
-        let last = match &self.home {
-            Some(home) => read(home, &node)?,
+        let last = match &self.kept {
+            Some(kept) => read(&kept.path(&node))?,
             None => self.last(&node)?,
         };
         let last = last.map(|note| note.untrusted().clone());
@@ -135,8 +184,8 @@ impl KnownLogs {
             Some(last) if last.size >= now.size => return Ok(LogSeen::Grew(now)),
             _ => {}
         }
-        if let Some(home) = &self.home {
-            write(home, &node, &shown.checkpoint)?;
+        if let Some(kept) = &self.kept {
+            write(kept, &node, &shown.checkpoint)?;
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.insert(node, shown.checkpoint.clone());
@@ -154,8 +203,9 @@ impl KnownLogs {
         fault: GrowthError,
     ) -> Result<LogSeen, KnownLogsError> {
         let mut evidence = None;
-        if let Some(home) = &self.home {
-            let known = read(home, node)?.map(|note| note.to_string()).unwrap_or_default();
+        if let Some(kept) = &self.kept {
+            let home = &kept.home;
+            let known = read(&kept.path(node))?.map(|note| note.to_string()).unwrap_or_default();
             let name = format!("{}-{}", node.multibase(), shown.checkpoint.untrusted().size);
             let path = home.file(EVIDENCE).join(name);
             let text = format!("{known}\n{shown}");
@@ -168,25 +218,25 @@ impl KnownLogs {
     }
 }
 
-fn read(home: &Home, node: &PublicKey) -> Result<Option<SignedCheckpoint>, KnownLogsError> {
-    let path = home.file(FOLDER).join(node.multibase());
-    let size = match fs::metadata(&path) {
+fn read(path: &Path) -> Result<Option<SignedCheckpoint>, KnownLogsError> {
+    let size = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         metadata => metadata.map(|metadata| metadata.len()),
     };
     let text = size.and_then(|size| match size {
         size if size > limits::CHECKPOINT_MAX => Err(io::ErrorKind::FileTooLarge.into()),
-        _ => fs::read_to_string(&path),
+        _ => fs::read_to_string(path),
     });
+    let path = path.to_owned();
     let text = text.map_err(|source| KnownLogsError::Io { path: path.clone(), source })?;
     SignedCheckpoint::parse(&text)
         .map(Some)
         .map_err(|error| KnownLogsError::Malformed { path, error })
 }
 
-fn write(home: &Home, node: &PublicKey, note: &SignedCheckpoint) -> Result<(), KnownLogsError> {
-    create(home, FOLDER)?;
-    let path = home.file(FOLDER).join(node.multibase());
+fn write(kept: &Kept, node: &PublicKey, note: &SignedCheckpoint) -> Result<(), KnownLogsError> {
+    create(&kept.home, FOLDER)?;
+    let path = kept.path(node);
     write_whole(&path, note.note().as_bytes(), Existing::Replace)
         .map_err(|source| KnownLogsError::Io { path, source })
 }

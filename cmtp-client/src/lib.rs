@@ -5,8 +5,8 @@
 //! a new request of one that failed (what is sent again is sent byte for byte), and never calls authentic what the node's
 //! key does not vouch for.
 //!
-//! Start from [`Client`] (which has an [`Identity`] and a token), [`Channel`] (which connects, and again) and [`Request`]; an
-//! [`Answer`] comes back, or a [`Streaming`] one. A [`Connection`] by itself sends each request once.
+//! Start from [`Client`] (which has an [`Identity`], one persona of a [`Keyring`], and a token), [`Channel`] (which connects, and
+//! again) and [`Request`]; an [`Answer`] comes back, or a [`Streaming`] one. A [`Connection`] by itself sends each request once.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -50,22 +50,28 @@ mod home;
 mod identity;
 mod json;
 mod judge;
+mod keyring;
 mod known_logs;
 mod known_nodes;
 pub mod load;
 mod load_report;
 mod outgoing;
+mod outside;
 mod pause;
 mod pending;
+pub mod policy;
 mod render;
 mod request;
 mod salvage;
 pub mod service;
+pub mod session;
 mod stream_type;
 mod streaming;
+mod system_tls;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod tls_sessions;
 mod token;
 mod trust;
 mod url;
@@ -83,14 +89,19 @@ pub use crate::home::{Existing, Home, HomeError, write_whole};
 pub use crate::identity::{Identity, IdentityError};
 pub use crate::json::json;
 pub use crate::judge::{Piece, Standing};
+pub use crate::keyring::{
+    Keyring, KeyringError, Passphrase, Persona, PersonaName, PersonaNameError,
+};
 pub use crate::known_logs::{KnownLogs, KnownLogsError, LogBroken, LogSeen};
 pub use crate::known_nodes::{KnownNode, KnownNodes, KnownNodesError};
+pub use crate::outside::outside_nonce;
 pub use crate::pending::{Pending, PendingError, RestoreError};
 pub use crate::render::{Paint, Style, tree, untrusted_tree};
 pub use crate::request::{PrepareError, PreparedRequest, Request};
 pub use crate::salvage::salvage;
 pub use crate::stream_type::{StreamTypeError, read_stream_type};
 pub use crate::streaming::Streaming;
+pub use crate::system_tls::system_tls;
 pub use crate::tls::TlsError;
 pub use crate::token::{Token, TokenError};
 pub use crate::trust::{Trust, TrustedBy, Untrusted};

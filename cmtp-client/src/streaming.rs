@@ -1,14 +1,15 @@
 //! Answers that are read while they come.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use cmtp_codec::{Link, Part};
-use cmtp_spec::{Status, Step, remedies};
+use cmtp_codec::{Link, Part, PublicKey};
+use cmtp_spec::{Status, Step, limits, remedies};
 use tokio::time::Instant;
 
 use crate::answer::Answer;
 use crate::call::CallError;
-use crate::connection::Connection;
+use crate::connection::{Connection, Shown};
 use crate::ending::Ending;
 use crate::exchange::Exchange;
 use crate::judge::{Judge, Piece};
@@ -45,9 +46,14 @@ pub struct Streaming {
     /// Boxed, as the judge is, because a streaming answer is moved a few times.
     exchange: Box<Exchange>,
     judge: Box<Judge>,
+    shown: Arc<Shown>,
     token: TokenShown,
     /// Until when the first layer has to be there.
     patience: Option<Instant>,
+    /// What the node answered, as long as another session may make it another.
+    refused: Option<Ending>,
+    /// What came, and names a key that is waited for; until when.
+    held: Option<(Part, Instant)>,
     ending: Option<Ending>,
 }
 
@@ -60,6 +66,8 @@ pub(crate) enum TokenShown {
     Asked,
     /// Whole, or there is none.
     Whole,
+    /// Not at all, in a handshake, or for the second time: what the node answers is the answer.
+    Settled,
 }
 
 impl Streaming {
@@ -67,14 +75,16 @@ impl Streaming {
         connection: Connection,
         request: PreparedRequest,
         exchange: Exchange,
-        token: TokenShown,
+        (shown, token): (Arc<Shown>, TokenShown),
         patience: Option<Duration>,
         keep: bool,
     ) -> Self {
-        let judge = Box::new(Judge::new(connection.expected(), &request, keep));
+        let (expected, keys) = (Arc::clone(&shown.expected), connection.keys());
+        let judge = Box::new(Judge::new(expected, keys, &request, keep));
         let patience = patience.and_then(|patience| Instant::now().checked_add(patience));
         let exchange = Box::new(exchange);
-        Self { connection, request, exchange, judge, token, patience, ending: None }
+        let (held, refused, ending) = (None, None, None);
+        Self { connection, request, exchange, judge, shown, token, patience, held, refused, ending }
     }
 
     /// Keeps all layers, so that the end holds a whole [`Answer`]; to be called before anything is read.
@@ -98,13 +108,20 @@ impl Streaming {
             if let Some(piece) = self.judge.piece() {
                 return Ok(Some(piece));
             }
+            if let Some(refused) = self.refused.take() {
+                self.show_another(refused).await?;
+            }
             if self.ending.is_some() {
                 return Ok(None);
             }
             if self.token == TokenShown::Asked {
                 self.show_token().await?;
             }
-            let part = self.part().await?;
+            if self.held.is_none() {
+                self.held = Some((self.part().await?, Instant::now() + KEYS_WAIT));
+            }
+            self.await_keys().await;
+            let Some((part, _)) = self.held.take() else { continue };
             self.take(part).inspect_err(|error| {
                 self.exchange.reset(error.close_code());
                 self.judge.silence();
@@ -150,12 +167,23 @@ impl Streaming {
         Err(error)
     }
 
+    /// [NKY-9] Waits for a key list that has the key which the part that came names.
+    async fn await_keys(&mut self) {
+        let Some((part, until)) = &self.held else { return };
+        if let Some(key) = node_key(part) {
+            let listed = self.connection.keys_with(key);
+            // Where none comes the part is judged by the list that is there.
+            let _elapsed = tokio::time::timeout_at(*until, listed).await;
+        }
+        self.judge.renew(&self.connection.keys());
+    }
+
     fn take(&mut self, part: Part) -> Result<(), CallError> {
         self.patience = None;
         match part {
             Part::Link(link) => {
                 if !refuses_token(&link) {
-                    self.connection.answered();
+                    self.shown.answered();
                 }
                 self.judge.link(*link)?;
             }
@@ -170,10 +198,12 @@ impl Streaming {
                 // [QUI-11] A client sends form 1 and the same origin bytes once more then, and only once.
                 let asked = ending.status() == Status::TOKEN_INVALID
                     && ending.remedy() == Some(remedies::RESEND_TOKEN.0);
-                if asked && self.token == TokenShown::ByDigest {
-                    self.token = TokenShown::Asked;
-                } else {
-                    self.ending = Some(ending);
+                match self.token {
+                    TokenShown::ByDigest if asked => self.token = TokenShown::Asked,
+                    TokenShown::ByDigest | TokenShown::Whole if wants_session(&ending) => {
+                        self.refused = Some(ending);
+                    }
+                    _ => self.ending = Some(ending),
                 }
             }
             // The assembler takes AUTH from no node.
@@ -184,14 +214,40 @@ impl Streaming {
 
     async fn show_token(&mut self) -> Result<(), CallError> {
         // [IDM-6] The same origin bytes.
-        *self.exchange = self.connection.exchange(&self.request, true).await?;
+        *self.exchange = self.connection.exchange(&self.request, &self.shown, true).await?;
         *self.judge = self.new_judge(self.judge.keeps());
         self.token = TokenShown::Whole;
         Ok(())
     }
 
+    /// [SES-19] Where the user allowed it, opens a session that the node asks for, and sends the request again.
+    async fn show_another(&mut self, refused: Ending) -> Result<(), CallError> {
+        self.token = TokenShown::Settled;
+        if !self.connection.opens_for(&refused, self.shown.token()).await {
+            self.ending = Some(refused);
+            return Ok(());
+        }
+        // [IDM-6] The same origin bytes.
+        self.shown = self.connection.shown();
+        *self.exchange = self.connection.exchange(&self.request, &self.shown, true).await?;
+        *self.judge = self.new_judge(self.judge.keeps());
+        Ok(())
+    }
+
     fn new_judge(&self, keep: bool) -> Judge {
-        Judge::new(self.connection.expected(), &self.request, keep)
+        let (expected, keys) = (Arc::clone(&self.shown.expected), self.connection.keys());
+        Judge::new(expected, keys, &self.request, keep)
+    }
+}
+
+/// The node's own key that a part names, if it names one.
+fn node_key(part: &Part) -> Option<PublicKey> {
+    match part {
+        Part::Link(link) => {
+            matches!(link.step(), Step::ADMIT | Step::SEGMENT).then(|| link.actor())
+        }
+        Part::Interim(seal) | Part::Seal(seal) => Some(seal.key),
+        _ => None,
     }
 }
 
@@ -199,6 +255,14 @@ impl Streaming {
 fn refuses_token(link: &Link) -> bool {
     link.step() == Step::ADMIT && link.status() == Status::TOKEN_INVALID
 }
+
+/// Whether another session would make the answer another.
+fn wants_session(ending: &Ending) -> bool {
+    [Status::IDENTITY_REQUIRED, Status::TOKEN_INVALID].contains(&ending.status())
+}
+
+/// KEYS comes on another stream than the answer.
+const KEYS_WAIT: Duration = Duration::from_secs(limits::KEYS_WAIT);
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]

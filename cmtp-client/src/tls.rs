@@ -1,6 +1,6 @@
 //! TLS as a client of CMTP wants it: `cmtp-spec/spec/09-quic.md`.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use cmtp_codec::PublicKey;
 use cmtp_spec::binding;
@@ -17,16 +17,15 @@ use rustls::{
 
 use crate::trust::Certificate;
 
-/// Takes a node's certificate at its own word, or at that of authorities, and remembers which.
+/// Takes a node's certificate at its own word, or at that of authorities.
 ///
 /// That the key is the node's is decided later, by the key list ([`crate::Trust`]); that the peer holds the key is
-/// checked here. One verifier serves one connection.
+/// checked here, or was where the session began that a connection resumes.
 #[derive(Debug)]
 pub(crate) struct NodeVerifier {
     authorities: Option<Arc<WebPkiServerVerifier>>,
     required: bool,
     algorithms: WebPkiSupportedAlgorithms,
-    vouched: OnceLock<bool>,
 }
 
 impl NodeVerifier {
@@ -37,14 +36,37 @@ impl NodeVerifier {
         required: bool,
     ) -> Self {
         let algorithms = provider.signature_verification_algorithms;
-        Self { authorities, required, algorithms, vouched: OnceLock::new() }
+        Self { authorities, required, algorithms }
     }
 
-    /// What the handshake showed, once it is over.
-    pub(crate) fn certificate(&self, end_entity: Option<&CertificateDer<'_>>) -> Certificate {
-        Certificate {
-            key: end_entity.and_then(|certificate| ed25519_key(certificate).ok().flatten()),
-            vouched: self.vouched.get().copied().unwrap_or_default(),
+    /// What TLS showed of the node called `host`, once the handshake is over. On a resumed session it is what the first
+    /// connection of the session showed, judged now.
+    pub(crate) fn certificate(&self, chain: &[CertificateDer<'_>], host: &str) -> Certificate {
+        let Some((end_entity, intermediates)) = chain.split_first() else {
+            return Certificate { key: None, vouched: false };
+        };
+        let name = ServerName::try_from(host).ok();
+        // [IDY-9] A client MUST judge the node anew, at the time of the new connection.
+        let vouched = name.is_some_and(|name| {
+            self.ask(end_entity, intermediates, &name, &[], UnixTime::now()).is_ok()
+        });
+        Certificate { key: ed25519_key(end_entity).ok().flatten(), vouched }
+    }
+
+    /// Whether authorities vouch for a certificate.
+    fn ask(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        match &self.authorities {
+            Some(authorities) => authorities
+                .verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
+                .map(|_valid| ()),
+            None => Err(CertificateError::UnknownIssuer.into()),
         }
     }
 }
@@ -58,12 +80,7 @@ impl ServerCertVerifier for NodeVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let judged = match &self.authorities {
-            Some(authorities) => authorities
-                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-                .map(|_valid| ()),
-            None => Err(CertificateError::UnknownIssuer.into()),
-        };
+        let judged = self.ask(end_entity, intermediates, server_name, ocsp_response, now);
         let vouched = judged.is_ok();
         if self.required {
             judged?;
@@ -72,8 +89,6 @@ impl ServerCertVerifier for NodeVerifier {
         if !vouched && ed25519_key(end_entity)?.is_none() {
             return Err(CertificateError::UnknownIssuer.into());
         }
-        // A connection has one handshake, so nothing was remembered before.
-        let _first = self.vouched.set(vouched);
         Ok(ServerCertVerified::assertion())
     }
 
@@ -100,10 +115,11 @@ impl ServerCertVerifier for NodeVerifier {
     }
 }
 
-/// The QUIC side of the TLS configuration for one connection.
+/// The QUIC side of the TLS configuration of connections that `verifier` judges.
 pub(crate) fn quic_config(
     provider: Arc<CryptoProvider>,
     verifier: Arc<NodeVerifier>,
+    resumption: Resumption,
 ) -> Result<QuicClientConfig, TlsError> {
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -114,8 +130,7 @@ pub(crate) fn quic_config(
     config.alpn_protocols = vec![binding::ALPN.as_bytes().to_vec()];
     // [QUI-2] 0-RTT data MUST NOT be sent.
     config.enable_early_data = false;
-    // A ticket would link one connection of a caller to the next, and show no certificate.
-    config.resumption = Resumption::disabled();
+    config.resumption = resumption;
     Ok(QuicClientConfig::try_from(config)?)
 }
 

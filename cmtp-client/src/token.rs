@@ -64,6 +64,16 @@ impl Token {
         self.unverified_claim("exp")?.as_u64()
     }
 
+    /// When the token says that it begins, seconds since 1970; as little verified.
+    pub fn unverified_begin(&self) -> Option<u64> {
+        self.unverified_claim("iat")?.as_u64()
+    }
+
+    /// The token as it is shown.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     fn unverified_claim(&self, name: &str) -> Option<serde_json::Value> {
         let claims = self.bytes.split(|&byte| byte == b'.').nth(1)?;
         let claims = BASE64URL_NOPAD.decode(claims).ok()?;

@@ -1,5 +1,8 @@
 //! Which node a client takes for the one it means: `cmtp-spec/spec/09-quic.md`, `cmtp-spec/spec/13-receipts.md`.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use cmtp_codec::{KeyList, PublicKey, SignatureError, Verified};
 use cmtp_spec::KeyUse;
 
@@ -36,6 +39,34 @@ pub enum TrustedBy {
     Authorities,
     /// It answered, and nothing else speaks for it.
     FirstUse,
+}
+
+/// The highest key list number seen of each node.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers(Mutex<HashMap<PublicKey, u64>>);
+
+impl Numbers {
+    pub(crate) fn of(&self, root: &PublicKey) -> Option<u64> {
+        self.seen().get(root).copied()
+    }
+
+    /// Notes that a node showed its list with this number.
+    ///
+    /// # Errors
+    /// [`Untrusted::OldKeys`] where it has shown a higher one.
+    pub(crate) fn raise(&self, root: &PublicKey, shown: u64) -> Result<(), Untrusted> {
+        let mut numbers = self.seen();
+        let seen = numbers.entry(*root).or_insert(shown);
+        if shown < *seen {
+            return Err(Untrusted::OldKeys { seen: *seen, shown });
+        }
+        *seen = shown;
+        Ok(())
+    }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<PublicKey, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What TLS showed.

@@ -34,6 +34,25 @@ impl NodeUrl {
     pub fn authority(&self) -> String {
         authority(&self.host, self.port)
     }
+
+    /// Reads the URL of a node, of which nothing is called: a target behind it is kept and need not be there.
+    ///
+    /// # Errors
+    /// [`UrlError`].
+    pub fn of_node(text: &str) -> Result<Self, UrlError> {
+        let rest = text
+            .strip_prefix(binding::URL_SCHEME)
+            .and_then(|rest| rest.strip_prefix("://"))
+            .ok_or(UrlError::Scheme)?;
+        // Chapter 6: all after the first `/` that follows the authority is the FQMN, taken as it is.
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (did, address) = match authority.rsplit_once('@') {
+            Some((did, address)) => (Some(did.parse().map_err(UrlError::Did)?), address),
+            None => (None, authority),
+        };
+        let (host, port) = split_port(address)?;
+        Ok(Self { did, host: check_host(host)?, port, path: path.to_owned() })
+    }
 }
 
 /// `host:port`, with brackets around an IPv6 address.
@@ -45,21 +64,8 @@ impl FromStr for NodeUrl {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        let rest = text
-            .strip_prefix(binding::URL_SCHEME)
-            .and_then(|rest| rest.strip_prefix("://"))
-            .ok_or(UrlError::Scheme)?;
-        // Chapter 6: all after the first `/` that follows the authority is the FQMN, taken as it is.
-        let (authority, path) = rest.split_once('/').ok_or(UrlError::NoTarget)?;
-        if path.is_empty() {
-            return Err(UrlError::NoTarget);
-        }
-        let (did, address) = match authority.rsplit_once('@') {
-            Some((did, address)) => (Some(did.parse().map_err(UrlError::Did)?), address),
-            None => (None, authority),
-        };
-        let (host, port) = split_port(address)?;
-        Ok(Self { did, host: check_host(host)?, port, path: path.to_owned() })
+        let url = Self::of_node(text)?;
+        if url.path.is_empty() { Err(UrlError::NoTarget) } else { Ok(url) }
     }
 }
 

@@ -27,7 +27,7 @@ pub use crate::audit::summary::{Grades, Summary};
 use crate::audit::tree::TreeCheck;
 pub use crate::audit::tree::TreeHead;
 use crate::hash::Digest;
-use crate::journal::{Commit, Piece, PieceKeys, receipt};
+use crate::journal::{Commit, Piece, PieceKeys, noted_list, receipt};
 use crate::key::PublicKey;
 use crate::keylist::KeyList;
 use crate::log::{Tile, log_origin};
@@ -159,6 +159,17 @@ impl Auditor {
         self.findings.push(finding);
     }
 
+    /// Who judges by policies, which the codec does not know, judged so many decisions again, and so many not.
+    pub const fn decided(&mut self, judged: u64, not_judged: u64) {
+        self.summary.decisions += judged;
+        self.summary.decisions_not_checked += not_judged;
+    }
+
+    /// Whether something is found at the entry `index` that was not asked for yet: what follows from it is not told again.
+    pub fn blames(&self, index: u64) -> bool {
+        self.findings.iter().any(|finding| finding.index == Some(index))
+    }
+
     /// The journal's files can't be read beyond the entry `index`; nothing more of them is to come.
     pub fn broken(&mut self, index: u64, what: What) {
         self.is_broken = true;
@@ -226,6 +237,12 @@ impl Auditor {
             foreign.push(!self.entry(entry, leaf));
         }
         self.summary.commits += 1;
+        // [NKY-5] The list in force is the one that the last `keys` entry up to the commit's end notes.
+        let own = commit.pieces.iter().zip(&foreign).filter(|(_, is_foreign)| !**is_foreign);
+        let noted = own.rev().find_map(|(piece, _)| noted_list(piece, &self.node));
+        if let Some(keys) = noted.filter(|_| self.reads_records) {
+            self.keys = Some(Arc::new(keys));
+        }
         // What changes an entry changes its commit: that is said once, and where it is exact.
         if self.findings.len() == found {
             let finding = self.check_statement(first, commit, &statement, tree.leaves());
@@ -407,12 +424,8 @@ impl Auditor {
         // [AUD-4] F of a note MUST be the digest of its content.
         if Digest::of(&content) != entry.seal {
             self.findings.push(Finding::at(index, What::OtherNote));
-        } else if entry.entry_type == EntryType::KEYS {
-            let list = KeyList::from_bytes(content).ok().and_then(|list| list.verify().ok());
-            match list.filter(|list| list.root == self.node) {
-                Some(list) => self.keys = Some(Arc::new(list)),
-                None => self.findings.push(Finding::at(index, What::BadKeyList)),
-            }
+        } else if entry.entry_type == EntryType::KEYS && noted_list(piece, &self.node).is_none() {
+            self.findings.push(Finding::at(index, What::BadKeyList));
         }
     }
 }

@@ -38,6 +38,11 @@ impl Name {
         Ok(Self(Repr::Literal(name.into())))
     }
 
+    /// A literal name of ours, which is checked where it is written down.
+    pub(crate) const fn literal(name: &'static str) -> Self {
+        Self(Repr::Literal(Bytes::from_static(name.as_bytes())))
+    }
+
     /// The name that is hashed and shown.
     #[inline]
     pub fn as_str(&self) -> &str {

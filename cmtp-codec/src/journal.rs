@@ -7,6 +7,7 @@ mod erasure;
 mod message;
 mod piece;
 mod scan;
+mod sealers;
 
 pub(crate) use crate::journal::commit::receipt;
 pub use crate::journal::commit::{ALIGN, Commit, PREFIX, body_length, framed};
@@ -14,3 +15,5 @@ pub use crate::journal::erasure::{Degree, Erasure};
 pub use crate::journal::message::{MessageReader, PieceError, read_links, redacted};
 pub use crate::journal::piece::{Hidden, Piece, PieceKeys};
 pub use crate::journal::scan::{Broken, Damage, HEADER, Scanned, header, scan};
+pub use crate::journal::sealers::Sealers;
+pub(crate) use crate::journal::sealers::noted_list;

@@ -30,10 +30,14 @@ pub mod log;
 pub mod merkle;
 mod message;
 mod pattern;
+mod persona;
+mod policies;
 mod process;
 mod receipt;
 mod redact;
+mod revocation;
 mod seal;
+pub mod session;
 mod stored;
 mod subject;
 #[cfg(test)]
@@ -61,12 +65,15 @@ pub use crate::message::{
     Deviation, Fault, Grade, Invalid, Message, Place, ProcessVerdict, Replay, Standing, Verdict,
 };
 pub use crate::pattern::{NotCovered, Pattern, PatternError, Scope, TooManyPatterns};
+pub use crate::persona::{RecoveryCommitment, Root, WordsError};
+pub use crate::policies::{PolicyFiles, PolicyFilesError, PolicyName};
 pub use crate::process::{
     BecameWrite, EffectFields, Expected, ProcessError, StepTaken, check_process, check_resolved,
     message_status,
 };
 pub use crate::receipt::{Entry, KnownStatements, Receipt, ReceiptError, Statement};
 pub use crate::redact::Withheld;
+pub use crate::revocation::{Revocation, RevocationError};
 pub use crate::seal::Seal;
 pub use crate::stored::StoredError;
 pub use crate::subject::{SubjectError, SubjectTooLong, check_subject, subject};

@@ -64,6 +64,23 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// Whether it covers whatever `other` covers.
+    pub fn includes(&self, other: &Self) -> bool {
+        let (mut wide, mut narrow) = (self.text.split(':'), other.text.split(':'));
+        loop {
+            match (wide.next(), narrow.next()) {
+                (None, None) => return true,
+                (Some(ANY_TAIL), Some(_)) => return true,
+                // `**` may stand for more than one element.
+                (Some(ANY_ELEMENT), Some(narrow)) if narrow != ANY_TAIL => {}
+                (Some(wide), Some(narrow)) if wide == narrow => {}
+                _ => return false,
+            }
+        }
+    }
+}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -238,6 +255,22 @@ mod tests {
         for (text, error) in table {
             assert_eq!(Pattern::parse(text), Err(error), "{text}");
         }
+    }
+
+    #[test]
+    fn a_pattern_includes_what_is_narrower() {
+        // [SES-8]
+        let all = ["0xS:a", "0xS:*", "0xS:**", "0xS:a:*", "0xS:a:**", "0xS:*:b", "0xR:**"];
+        let includes = |wide: &str| {
+            let wide = Pattern::parse(wide).unwrap();
+            let narrow = all.iter().filter(|it| wide.includes(&Pattern::parse(it).unwrap()));
+            narrow.copied().collect::<Vec<_>>()
+        };
+        assert_eq!(includes("0xS:a"), ["0xS:a"]);
+        assert_eq!(includes("0xS:*"), ["0xS:a", "0xS:*"]);
+        assert_eq!(includes("0xS:**"), &all[..6]);
+        assert_eq!(includes("0xS:a:**"), ["0xS:a:*", "0xS:a:**"]);
+        assert_eq!(includes("0xS:*:*"), ["0xS:a:*", "0xS:*:b"]);
     }
 
     #[test]

@@ -1,3 +1,4 @@
 //! Tests that cross modules.
 
 mod vectors;
+mod wycheproof;

@@ -18,6 +18,7 @@ use crate::message::{
 use crate::process::{self, StepTaken};
 use crate::receipt::{Entry, KnownStatements};
 use crate::seal::Seal;
+use crate::session::SessionTarget;
 use crate::trust::Verified;
 
 /// A message under verification: it takes layers and seals in their order, and each once.
@@ -67,6 +68,7 @@ struct Asked {
     opcode: Opcode,
     message_id: Option<[u8; 16]>,
     audience: Option<PublicKey>,
+    session: Option<SessionTarget>,
 }
 
 /// The time of the last layer of a key that may turn out to be the sealing node's.
@@ -114,25 +116,38 @@ impl Verifier {
     /// Begins a message. `root` is the node's root key that the caller trusts and `keys` its key list; without `root`
     /// the best verdict is [`Verdict::Consistent`].
     pub fn new(root: Option<PublicKey>, keys: Option<Arc<Verified<KeyList>>>) -> Self {
-        let listed = keys.as_ref().map_or(&[][..], |keys| &keys.keys);
-        // [RCP-8] Only these can seal, so only their clocks need watching.
-        let sealers = listed.iter().filter(|listed| listed.key_use == KeyUse::LAYER);
-        let mut sealers: Vec<_> = sealers.map(|listed| listed.key).collect();
-        sealers.dedup();
-        Self {
+        let verifier = Self {
             root,
-            keys,
+            keys: None,
             chain: Chain::default(),
             status: Status::NONE,
             asked: None,
             steps: Vec::new(),
             forwarded: false,
-            clocks: sealers.into_iter().map(Clock::new).collect(),
+            clocks: Vec::new(),
             names: Names::default(),
             known: Arc::default(),
             policy: None,
             kept: None,
+        };
+        match keys {
+            Some(keys) => verifier.with_keys(keys),
+            None => verifier,
         }
+    }
+
+    fn with_keys(mut self, keys: Arc<Verified<KeyList>>) -> Self {
+        self.renew(keys);
+        self
+    }
+
+    /// Judges by this key list from here on: the node replaced the one before.
+    pub fn renew(&mut self, keys: Arc<Verified<KeyList>>) {
+        // [RCP-8] Only these can seal, so only their clocks need watching.
+        for listed in keys.keys.iter().filter(|listed| listed.key_use == KeyUse::LAYER) {
+            self.watch(listed.key);
+        }
+        self.keys = Some(keys);
     }
 
     /// Judges a proof by the logs and witnesses of `policy`, too; for a new verifier.
@@ -158,10 +173,19 @@ impl Verifier {
 
     /// Watches the clock of a key that seals, where no key list names it.
     pub(crate) fn sealed_by(mut self, key: PublicKey) -> Self {
+        self.watch(key);
+        self
+    }
+
+    /// The key list that the message is judged by.
+    pub(crate) const fn keys(&self) -> Option<&Arc<Verified<KeyList>>> {
+        self.keys.as_ref()
+    }
+
+    fn watch(&mut self, key: PublicKey) {
         if !self.clocks.iter().any(|clock| clock.key == key) {
             self.clocks.push(Clock::new(key));
         }
-        self
     }
 
     /// The number of layers so far.
@@ -297,8 +321,14 @@ impl Verifier {
         let last = self.steps.last().ok_or(at(Fault::Empty))?;
         let refused_with =
             |statuses: &[Status]| last.step == Step::ADMIT && statuses.contains(&last.status);
-        // [RCP-10] `unlogged` is for a refusal by admit with status 401 or 511.
-        if seal.unlogged && !refused_with(&[Status::TOKEN_INVALID, Status::IDENTITY_REQUIRED]) {
+        // [RCP-10] `unlogged` is for a refusal by admit with status 401 or 511, and for the handshake, unless it had an effect;
+        // where the origin is withheld nobody can tell.
+        let is_refused = last.step == Step::ADMIT && last.status >= Status::BAD_REQUEST;
+        let of_session = self.asked.and_then(|asked| asked.session);
+        let may_be_unlogged = refused_with(&[Status::TOKEN_INVALID, Status::IDENTITY_REQUIRED])
+            || of_session.is_some_and(|target| is_refused || !target.has_effect())
+            || self.asked.is_none();
+        if seal.unlogged && !may_be_unlogged {
             return Err(at(Fault::Unlogged));
         }
         // [RCP-7] A verifier MUST NOT call a message authentic without a trusted root key.
@@ -435,6 +465,7 @@ impl Asked {
             opcode: target_opcode(origin),
             message_id: origin.fixed(FieldIndex::MESSAGE_ID),
             audience: origin.key(FieldIndex::AUDIENCE),
+            session: origin.text(FieldIndex::TARGET).and_then(SessionTarget::of),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{env, path::PathBuf};
 
 use cmtp_codec::{Pattern, Scope};
 use cmtp_server::service::{BoxFuture, BusAuth, Call, Refusal, Reply, Service};
-use cmtp_server::{Config, Grant, Listener, Node, NodeKey, Services};
+use cmtp_server::{Config, Grant, Listener, Node, NodeKeys, Services};
 use cmtp_spec::Status;
 
 /// Counts the words of a body.
@@ -57,7 +57,7 @@ async fn main() -> anyhow::Result<()> {
     let scope = Scope::new(vec![Pattern::parse("0xS:words")?], Vec::new())?;
     let grant = Grant { to: caller.parse()?, scope, lifetime: Duration::from_secs(900) };
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    println!("{}", grant.mint(&NodeKey::load_or_create(&config.data)?, now)?);
+    println!("{}", grant.mint(&NodeKeys::load_or_create(&config.data)?, now)?);
 
     let running = tokio::spawn({
         let listener = Arc::clone(&listener);

@@ -1,8 +1,10 @@
 //! Admission: who may call what. `cmtp-spec/spec/10-admission.md`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use cmtp_client::policy::{Decider, GrantedBy, Subject};
 use cmtp_codec::{Auth, Digest, Field, Fqmn, Layer, Pattern, PublicKey, Salt};
 use cmtp_spec::{
     CloseCode, ConnectionKind, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step, binding,
@@ -13,11 +15,13 @@ use tokio::sync::watch;
 
 use crate::limits::Limits;
 use crate::node::Node;
+use crate::node_keys::NodeKeys;
 use crate::outgoing::{Ended, Outbox};
+use crate::policies::{Asker, denied};
 use crate::refusal::Refusal;
 use crate::refusals::Reason;
 use crate::room::{Memory, Share};
-use crate::token::Token;
+use crate::token::{Token, TokenError, TokenKind};
 use crate::writes;
 
 /// What one connection has proved.
@@ -111,10 +115,31 @@ impl Proved {
     }
 
     /// When the last of the tokens of `holder` that this connection showed expires, microseconds since 1970.
-    pub(crate) fn expires(&self, holder: &PublicKey) -> u64 {
+    pub(crate) fn expires(
+        &self,
+        holder: &PublicKey,
+        node: &Node,
+        keys: &NodeKeys,
+        now: u64,
+    ) -> u64 {
         let state = self.state();
-        let tokens = state.tokens.values().filter(|token| token.holder == *holder);
+        let tokens = state.tokens.values();
+        let tokens = tokens.filter(|token| token.holder == *holder && token.is_by(keys, now));
+        let tokens = tokens.filter(|token| !node.sessions.refuses(token));
         tokens.map(|token| token.expires_at()).max().unwrap_or(0)
+    }
+
+    /// E_s: the exporter value of this connection for sessions.
+    pub(crate) fn session_exporter(&self) -> Option<[u8; 32]> {
+        let mut exporter = [0; 32];
+        let label = binding::EXPORTER_LABEL_SESSION.as_bytes();
+        self.connection.export_keying_material(&mut exporter, label, &[]).ok()?;
+        Some(exporter)
+    }
+
+    /// Where the peer is.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.connection.remote_address().ip()
     }
 
     /// The token that AUTH shows or names.
@@ -131,16 +156,27 @@ impl Proved {
                 Refusal::new(Status::TOKEN_INVALID, "this connection has not shown that token")
                     .with_remedy(remedies::RESEND_TOKEN)
             })?,
-            Auth::Shown { proof, token } => self.check(node, token, proof).map_err(|reason| {
-                self.state().bad += 1;
-                refuse_token(node, reason)
-            })?,
+            Auth::Shown { proof, token } => {
+                self.check(node, token, proof, now).map_err(|reason| {
+                    self.state().bad += 1;
+                    if reason != Reason::Exhausted {
+                        node.addresses.note_bad_token(self.address(), now);
+                    }
+                    refuse_token(node, reason)
+                })?
+            }
         };
-        // [QUI-13] [ADM-4] Expiry is checked at each request.
-        if token.is_valid_at(now) {
-            Ok(token)
-        } else {
+        // [NKY-8] A token of a replaced key MUST be refused on a connection that showed it before, too.
+        if !node.with_keys(|keys| token.is_by(keys, now)) {
+            return Err(refuse_token(node, Reason::Token(TokenError::Retired)));
+        }
+        // [QUI-13] [ADM-4] Expiry is checked at each request, and revocation.
+        if !token.is_valid_at(now) {
             Err(refuse_token(node, Reason::OutsideTimes))
+        } else if node.sessions.refuses(&token) {
+            Err(refuse_token(node, Reason::Revoked))
+        } else {
+            Ok(token)
         }
     }
 
@@ -163,6 +199,7 @@ impl Proved {
         node: &Node,
         shown: &[u8],
         proof: &cmtp_codec::Signature,
+        now: u64,
     ) -> Result<Arc<Token>, Reason> {
         let digest = Digest::of(shown);
         {
@@ -175,7 +212,11 @@ impl Proved {
                 return Err(Reason::Exhausted);
             }
         }
-        let token = Token::verify(shown, &node.key)?;
+        // [QUI-29] Beyond `bad-tokens-burst` of its address it answers 401 without verifying.
+        if !node.addresses.allows_bad_tokens(self.address(), 1, now) {
+            return Err(Reason::Exhausted);
+        }
+        let token = node.with_keys(|keys| Token::verify(shown, keys, now))?;
         let mut payload = [0; 96];
         payload[..32].copy_from_slice(&self.exporter);
         payload[32..64].copy_from_slice(&node.did().0);
@@ -208,6 +249,9 @@ pub(crate) struct Admission {
     /// Whether a token was accepted; until then nothing is logged and no R0 is made.
     pub(crate) token_accepted: bool,
     token_digest: Digest,
+    policies: Arc<Decider>,
+    /// The pattern and the policies that decided, where they did.
+    decided: Option<String>,
 }
 
 /// A request that may go on.
@@ -215,7 +259,8 @@ pub(crate) struct Admitted {
     pub(crate) caller: PublicKey,
     pub(crate) target: Fqmn,
     pub(crate) token: Arc<Token>,
-    pattern: String,
+    /// Who asks, for what resolution gives.
+    pub(crate) asker: Asker,
 }
 
 impl Admission {
@@ -227,6 +272,8 @@ impl Admission {
         origin: &Layer,
         now: u64,
     ) -> Self {
+        // A request keeps the policies that were in force when it came.
+        let policies = node.policies.in_force();
         let token_digest = match auth {
             None => Digest::ZERO,
             Some(Auth::Known(digest)) => *digest,
@@ -241,14 +288,17 @@ impl Admission {
             }
         });
         match token {
-            Err(refusal) => Self { outcome: Err(refusal), token_accepted: false, token_digest },
+            Err(refusal) => Self {
+                outcome: Err(refusal),
+                token_accepted: false,
+                token_digest,
+                policies,
+                decided: None,
+            },
             Ok(token) => {
                 proved.widen(&node.limits);
-                Self {
-                    outcome: admit(node, token, origin, now),
-                    token_accepted: true,
-                    token_digest,
-                }
+                let (outcome, decided) = admit(node, token, &policies, origin, now);
+                Self { outcome, token_accepted: true, token_digest, policies, decided }
             }
         }
     }
@@ -261,13 +311,20 @@ impl Admission {
             // [ADM-11] A 401 is a refusal without a token, whenever it comes.
             self.token_accepted = false;
             self.refuse(refuse_token(node, Reason::OutsideTimes));
+        } else if node.sessions.refuses(&admitted.token) {
+            self.token_accepted = false;
+            self.refuse(refuse_token(node, Reason::Revoked));
         } else if let Err(refusal) = check_times(origin, now) {
             self.refuse(refusal);
         }
     }
 
     /// Takes a place among the requests in flight for one that may go on, or refuses it.
-    pub(crate) fn take_place(&mut self, share: &mut Share<'_>) {
+    pub(crate) fn take_place(&mut self, node: &Node, share: &mut Share<'_>) {
+        if self.outcome.is_ok() && !node.serves() {
+            let detail = "this node is about to start its services";
+            self.refuse(Refusal::new(Status::UNAVAILABLE, detail).after(RETRY_AFTER));
+        }
         // [LIM-9] Not more than `in-flight-max` at a time; the next is refused with 503 and `retry-after`.
         if self.outcome.is_ok() && !share.take_place() {
             let detail = "this node has as many requests in flight as it takes";
@@ -278,31 +335,92 @@ impl Admission {
     /// Refuses for a reason that showed later, such as a body above the limit.
     pub(crate) fn refuse(&mut self, refusal: Refusal) {
         self.outcome = Err(refusal);
+        // [POL-8] An admit layer that refuses for another reason than policies does not carry them.
+        self.decided = None;
     }
 
     /// The admit layer.
-    pub(crate) fn layer(&self, node: &Node, proved: &Proved, time: u64, salt: Salt) -> Layer {
-        // [ADM-8] An admit layer MUST carry these; one that passes carries `policies`.
-        let layer = Layer::new(Step::ADMIT, node.key.layer_key().public(), time, salt)
-            .with_public(Field::octet(FieldIndex::CONNECTION_KIND, ConnectionKind::DIRECT.0))
-            .with_public(Field::digest(FieldIndex::EXPORTER_DIGEST, Digest::of(&proved.exporter)))
-            .with_public(Field::digest(FieldIndex::TOKEN_DIGEST, self.token_digest))
-            .with_public(Field::digest(FieldIndex::POLICY_DIGEST, node.policy));
-        match &self.outcome {
-            Ok(admitted) => {
-                layer.with_public(Field::bytes(FieldIndex::POLICIES, admitted.pattern.clone()))
-            }
-            Err(refusal) => refusal.mark(layer),
-        }
+    pub(crate) fn layer(&self, proved: &Proved, by: (PublicKey, u64), salt: Salt) -> Layer {
+        let policy = self.policies.policies().digest();
+        let decided = self.decided.as_deref();
+        let refusal = self.outcome.as_ref().err();
+        admit_layer(proved, by, (self.token_digest, policy), (decided, refusal), salt)
     }
 }
 
-/// The checks of chapter 10 that follow the token's, in their order: `[ADM-9]`.
-fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Admitted, Refusal> {
-    if origin.key(FieldIndex::AUDIENCE) != Some(node.did()) {
-        let detail = format!("this node is {}", node.did());
-        return Err(Refusal::new(Status::WRONG_AUDIENCE, detail));
+/// The layer of the admit step: what was shown, what decided, and the refusal where it is one.
+pub(crate) fn admit_layer(
+    proved: &Proved,
+    (actor, time): (PublicKey, u64),
+    (token, policy): (Digest, Digest),
+    (decided, refusal): (Option<&str>, Option<&Refusal>),
+    salt: Salt,
+) -> Layer {
+    // [ADM-8] An admit layer MUST carry these; one that passes carries `policies`.
+    // [POL-8] `policy-digest` MUST be that of the set that was in force when the request came.
+    let layer = Layer::new(Step::ADMIT, actor, time, salt)
+        .with_public(Field::octet(FieldIndex::CONNECTION_KIND, ConnectionKind::DIRECT.0))
+        .with_public(Field::digest(FieldIndex::EXPORTER_DIGEST, Digest::of(&proved.exporter)))
+        .with_public(Field::digest(FieldIndex::TOKEN_DIGEST, token))
+        .with_public(Field::digest(FieldIndex::POLICY_DIGEST, policy));
+    let layer = match decided {
+        Some(decided) => layer.with_public(Field::bytes(FieldIndex::POLICIES, decided.to_owned())),
+        None => layer,
+    };
+    match refusal {
+        Some(refusal) => refusal.mark(layer),
+        None => layer,
     }
+}
+
+/// The checks of chapter 10 that follow the token's, in their order, and what decided: `[ADM-9]`.
+fn admit(
+    node: &Node,
+    token: Arc<Token>,
+    policies: &Arc<Decider>,
+    origin: &Layer,
+    now: u64,
+) -> (Result<Admitted, Refusal>, Option<String>) {
+    let (target, pattern) = match covered(node, &token, origin, now) {
+        Ok(covered) => covered,
+        Err(refusal) => return (Err(refusal), None),
+    };
+    let (granted, subject) = subject(node, &token);
+    let policies = Arc::clone(policies);
+    let asker = Asker { principal: token.holder, granted, subject, policies };
+    // [POL-1] A node MUST judge each target that the scope covers by the policies in force.
+    let decision = asker.decide(&target);
+    // [POL-8] `policies` is the covering pattern, followed by the ids of the policies that decided.
+    let decided = decision.named().iter().fold(pattern, |decided, id| decided + " " + id);
+    if !decision.is_allowed {
+        return (Err(denied(&target, &decision)), Some(decided));
+    }
+    match check_parts(&target, origin) {
+        Err(refusal) => (Err(refusal), None),
+        Ok(()) => (Ok(Admitted { caller: token.holder, target, token, asker }), Some(decided)),
+    }
+}
+
+/// How a token was granted, and what is known of its holder.
+///
+/// [SES-13] Groups and attributes are those of the grant that the `jti` names; the operator says nothing of a token's holder.
+fn subject(node: &Node, token: &Token) -> (GrantedBy, Arc<Subject>) {
+    match (token.kind(), node.sessions.kept(token)) {
+        (TokenKind::Session(_), Some(kept)) => (GrantedBy::Session, Arc::clone(&kept.subject)),
+        // It ended since the token was looked at.
+        (TokenKind::Session(_), None) => (GrantedBy::Session, Arc::clone(&NOBODY)),
+        (TokenKind::Operator, _) => (GrantedBy::Operator, Arc::clone(&NOBODY)),
+    }
+}
+
+/// The target, and the pattern of the scope that covers it.
+fn covered(
+    node: &Node,
+    token: &Token,
+    origin: &Layer,
+    now: u64,
+) -> Result<(Fqmn, String), Refusal> {
+    check_audience(node, origin)?;
     check_times(origin, now)?;
     let target = target(origin)?;
     let needs_signature = target.is_write() || target.opcode() == Opcode::P;
@@ -311,7 +429,12 @@ fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Adm
         return Err(Refusal::new(Status::BAD_REQUEST, detail));
     }
     // [ADM-7] A target that no pattern covers MUST be refused with status 403.
-    let pattern = covering(&token, &target).ok_or_else(|| not_covered(&target))?;
+    let pattern = covering(token, &target).ok_or_else(|| not_covered(&target))?;
+    Ok((target, pattern))
+}
+
+/// Whether the node has what the request needs.
+fn check_parts(target: &Fqmn, origin: &Layer) -> Result<(), Refusal> {
     let wanted = origin.octet(FieldIndex::JOURNAL).unwrap_or(JournalMode::NONE.0);
     if wanted > JournalMode::WAL.0 {
         let detail = format!("this node has no journal mode {wanted}");
@@ -320,17 +443,25 @@ fn admit(node: &Node, token: Arc<Token>, origin: &Layer, now: u64) -> Result<Adm
     if matches!(target.opcode(), Opcode::P | Opcode::PW) {
         return Err(Refusal::new(Status::NOT_IMPLEMENTED, "this node does not forward requests"));
     }
-    Ok(Admitted { caller: token.holder, target, token, pattern })
+    Ok(())
+}
+
+pub(crate) fn check_audience(node: &Node, origin: &Layer) -> Result<(), Refusal> {
+    if origin.key(FieldIndex::AUDIENCE) == Some(node.did()) {
+        return Ok(());
+    }
+    Err(Refusal::new(Status::WRONG_AUDIENCE, format!("this node is {}", node.did())))
 }
 
 fn covering(token: &Token, target: &Fqmn) -> Option<String> {
     let scope = token.covering(target).map(ToString::to_string);
-    // [LOG-10] What the log proves is for every caller.
-    let is_log = || Pattern::parse(binding::LOG_PATTERN).is_ok_and(|log| log.covers(target));
-    scope.or_else(|| is_log().then(|| binding::LOG_PATTERN.to_owned()))
+    // [LOG-10] [SES-5] What the log proves, and one's own sessions, are for every caller.
+    let for_all = [binding::LOG_PATTERN, binding::SESSION_PATTERN];
+    let covers = |pattern: &&str| Pattern::parse(pattern).is_ok_and(|it| it.covers(target));
+    scope.or_else(|| for_all.into_iter().find(covers).map(str::to_owned))
 }
 
-fn check_times(origin: &Layer, now: u64) -> Result<(), Refusal> {
+pub(crate) fn check_times(origin: &Layer, now: u64) -> Result<(), Refusal> {
     let id: [u8; 16] = origin.fixed(FieldIndex::MESSAGE_ID).unwrap_or_default();
     let id_time = writes::id_time(&id);
     // [IDM-3] A node MUST refuse an id whose time is further than `id-window` from its clock.
@@ -374,8 +505,10 @@ pub(crate) fn window(bytes: u64) -> VarInt {
     VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
 }
 
-const NO_SESSION: &str = "no session: create an identity (cmtp id new), then get a token for it \
-                          from this node's operator (cmtpd grant --to DID --scope 0xS:**)";
+const NO_SESSION: &str =
+    "no session: create an identity (cmtp id new), then open a session (cmtp login URL)";
+/// Of whom nothing is known.
+static NOBODY: LazyLock<Arc<Subject>> = LazyLock::new(Arc::default);
 /// Seconds after which a full node is asked again: most services answer within one.
 const RETRY_AFTER: u64 = 1;
 const MICROSECONDS: u64 = 1_000_000;

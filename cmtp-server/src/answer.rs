@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use cmtp_client::entropy;
 use cmtp_codec::journal::PieceError;
 use cmtp_codec::{
-    Chain, Digest, Field, Fqmn, Frame, Layer, Link, Name, Receipt, RedactedLayer, Seal,
+    Chain, Digest, Field, Fqmn, Frame, Layer, Link, Name, PublicKey, Receipt, RedactedLayer, Seal,
 };
 use cmtp_spec::{
     BusAuth, EntryFlags, EntryType, FieldClass, FieldIndex, JournalMode, LayerFlags, Opcode,
@@ -15,8 +15,9 @@ use cmtp_spec::{
 use quinn::SendStream;
 
 use crate::incoming::Fault;
-use crate::journal::{Draft, ReadError, Recorded, hide};
+use crate::journal::{Draft, JournalError, ReadError, Recorded, hide};
 use crate::node::{self, Live, Node};
+use crate::node_keys::NodeKeys;
 use crate::outgoing;
 use crate::refusal::Refusal;
 use crate::seal::unrecorded_receipt;
@@ -35,6 +36,8 @@ pub(crate) struct Answering<'a> {
     unsent: BytesMut,
     has_sent: bool,
     mode: JournalMode,
+    /// Of the node's own layers: the layer key under which the exchange, or what came after the last seal, began.
+    pub(crate) actor: PublicKey,
     pieces: Vec<u64>,
     after_origin: Mark,
     after_dispatch: Option<Mark>,
@@ -66,11 +69,17 @@ impl<'a> Answering<'a> {
         live: &Live,
         send: &'a mut SendStream,
         origin: Layer,
+        is_verified: bool,
     ) -> Result<Self, Fault> {
         let mut chain = Chain::EMPTY;
-        // [LAY-9] A broken signature is no refusal: the layer is invalid and the stream ends with `bad-chain`.
         let link = Link::Layer(origin);
-        let origin_hash = chain.push(&link).map_err(Fault::BadChain)?;
+        let origin_hash = match &link {
+            // [LAY-9] A broken signature is no refusal: the layer is invalid and the stream ends with `bad-chain`.
+            _ if is_verified => chain.push(&link).map_err(Fault::BadChain)?,
+            // What is refused for its rate is not worth a look: [SES-4].
+            Link::Layer(origin) => chain.append(origin)?,
+            Link::Core(_) => return Err(Fault::Internal),
+        };
         let Link::Layer(origin) = link else { return Err(Fault::Internal) };
         let asked = origin.octet(FieldIndex::JOURNAL).map_or(JournalMode::NONE, JournalMode);
         let mut state = Growing {
@@ -90,6 +99,7 @@ impl<'a> Answering<'a> {
             unsent: BytesMut::with_capacity(FRAMES),
             has_sent: false,
             mode: live.journal_mode.max(asked),
+            actor: live.keys.layer_key().public(),
             pieces: Vec::new(),
             after_dispatch: None,
             time: 0,
@@ -134,7 +144,7 @@ impl<'a> Answering<'a> {
 
     pub(crate) fn layer(&mut self, step: Step) -> Result<Layer, Fault> {
         let time = self.now();
-        Ok(Layer::new(step, self.node.key.layer_key().public(), time, entropy::salt()?))
+        Ok(Layer::new(step, self.actor, time, entropy::salt()?))
     }
 
     pub(crate) fn append(&mut self, layer: Layer) -> Result<(), Fault> {
@@ -254,17 +264,17 @@ impl<'a> Answering<'a> {
     /// Journals that the request is about to be dispatched; the entry's index is given back.
     pub(crate) async fn record_intent(&mut self) -> Result<u64, Fault> {
         let head = self.state.chain.head();
-        let recorded = self.record(EntryType::INTENT, EntryFlags(0), head).await?;
+        let recorded = self.record(EntryType::INTENT, EntryFlags(0), head, None).await?;
         self.after_dispatch = Some(self.state.mark(self.unsent.len()));
         Ok(recorded.index)
     }
 
     /// Journals the layers since the last seal, and sends them with an interim seal.
     pub(crate) async fn finish_segment(&mut self) -> Result<(), Fault> {
-        let key = self.node.key.layer_key().public();
-        let hash = self.state.chain.interim_seal(&key);
-        let recorded = self.record(EntryType::SEGMENT, EntryFlags(0), hash).await?;
-        let seal = Seal { receipt: Some(recorded.receipt), ..Seal::new(key, hash) };
+        let seal = |chain: &Chain, key| Seal::new(key, chain.interim_seal(&key));
+        let (seal, _) = self.sealed(EntryType::SEGMENT, EntryFlags(0), seal).await?;
+        // [NKY-6] The layers keep the actor that they began with until a seal is over them.
+        self.actor = seal.key;
         Frame::Interim(Box::new(seal)).encode(&mut self.unsent);
         self.flush().await
     }
@@ -275,8 +285,9 @@ impl<'a> Answering<'a> {
             self.finish(EntryType::REFUSAL, EntryFlags(0)).await?;
         } else {
             // [ADM-11] Refusals before a token was accepted carry the SEAL item `unlogged` and no R0.
-            let seal = Seal { unlogged: true, ..self.bare_seal() };
-            self.append_seal(seal);
+            let key = self.node.journal.signing().layer_key().public();
+            let seal = bare_seal(&self.state.chain, key, self.is_unread());
+            self.append_seal(Seal { unlogged: true, ..seal });
         }
         self.flush().await
     }
@@ -295,16 +306,39 @@ impl<'a> Answering<'a> {
         entry_type: EntryType,
         flags: EntryFlags,
     ) -> Result<Vec<u64>, Fault> {
-        let seal = self.bare_seal();
-        let recorded = self.record(entry_type, flags, seal.hash).await?;
-        self.append_seal(Seal { receipt: Some(recorded.receipt), ..seal });
+        let is_unread = self.is_unread();
+        let seal = |chain: &Chain, key| bare_seal(chain, key, is_unread);
+        let (seal, _) = self.sealed(entry_type, flags, seal).await?;
+        self.append_seal(seal);
         Ok(std::mem::take(&mut self.pieces))
+    }
+
+    /// [NKY-6] Journals the layers since the last seal under a seal by the key that signs now; the entry's index comes with it.
+    async fn sealed(
+        &mut self,
+        entry_type: EntryType,
+        flags: EntryFlags,
+        seal: impl Fn(&Chain, PublicKey) -> Seal,
+    ) -> Result<(Seal, u64), Fault> {
+        loop {
+            let key = self.node.journal.signing().layer_key().public();
+            let seal = seal(&self.state.chain, key);
+            match self.record(entry_type, flags, seal.hash, Some(key)).await {
+                // The node's keys were replaced just now.
+                Err(Fault::Journal(JournalError::OtherKey)) => {}
+                recorded => {
+                    let Recorded { receipt, index } = recorded?;
+                    return Ok((Seal { receipt: Some(receipt), ..seal }, index));
+                }
+            }
+        }
     }
 
     /// Seals without the journal, and sends: the receipt is a signature and no more.
     pub(crate) async fn finish_unrecorded(&mut self) -> Result<(), Fault> {
-        let seal = self.bare_seal();
-        let receipt = self.unrecorded_receipt(seal.hash);
+        let keys = self.node.journal.signing();
+        let seal = bare_seal(&self.state.chain, keys.layer_key().public(), self.is_unread());
+        let receipt = self.unrecorded_receipt(&keys, seal.hash);
         self.append_seal(Seal { receipt: Some(receipt), ..seal });
         self.flush().await
     }
@@ -349,6 +383,7 @@ impl<'a> Answering<'a> {
         entry_type: EntryType,
         flags: EntryFlags,
         seal: Digest,
+        sealed_by: Option<PublicKey>,
     ) -> Result<Recorded, Fault> {
         let (cores, content) = (&self.state.cores, &self.state.unrecorded);
         // [JRN-2] An intent that was lost could not keep a write from being executed again.
@@ -362,6 +397,7 @@ impl<'a> Answering<'a> {
             layers: self.state.chain.length(),
             message_id: self.message_id(),
             seal,
+            sealed_by,
             begin: self.pieces.first().copied(),
             hidden: hide(cores, content, &seal)?,
         };
@@ -373,13 +409,8 @@ impl<'a> Answering<'a> {
         Ok(recorded)
     }
 
-    fn bare_seal(&self) -> Seal {
-        let key = self.node.key.layer_key().public();
-        Seal {
-            // [FRM-17] A SEAL MUST carry `body-unread` if layer 0 gets the flag by it.
-            body_unread: self.origin.has(LayerFlags::BODY_UNREAD),
-            ..Seal::new(key, self.state.chain.seal(&key))
-        }
+    const fn is_unread(&self) -> bool {
+        self.origin.has(LayerFlags::BODY_UNREAD)
     }
 
     fn append_seal(&mut self, seal: Seal) {
@@ -390,18 +421,13 @@ impl<'a> Answering<'a> {
         Opcode::of_target(self.origin.text(FieldIndex::TARGET).unwrap_or_default())
     }
 
-    fn unrecorded_receipt(&mut self, seal: Digest) -> Receipt {
+    fn unrecorded_receipt(&mut self, keys: &NodeKeys, seal: Digest) -> Receipt {
         let (status, layers) = (self.state.status, self.state.chain.length());
         let (opcode, message_id) = (self.opcode(), self.message_id());
         let time = self.now();
         let about = (status, layers, seal);
-        unrecorded_receipt(
-            &self.node.key,
-            self.node.journal.log_number(),
-            (opcode, message_id),
-            about,
-            time,
-        )
+        let log = self.node.journal.log_number();
+        unrecorded_receipt(keys, log, (opcode, message_id), about, time)
     }
 }
 
@@ -427,6 +453,11 @@ impl Growing {
             unsent,
         }
     }
+}
+
+fn bare_seal(chain: &Chain, key: PublicKey, body_unread: bool) -> Seal {
+    // [FRM-17] A SEAL MUST carry `body-unread` if layer 0 gets the flag by it.
+    Seal { body_unread, ..Seal::new(key, chain.seal(&key)) }
 }
 
 /// Bytes of the frames of an answer that is short: what most need is set aside once.

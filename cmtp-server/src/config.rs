@@ -2,8 +2,10 @@
 
 mod audit;
 mod error;
+mod issuers;
 mod log;
 mod route;
+mod session;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,12 +23,19 @@ use toml::Spanned;
 pub use crate::config::audit::AuditSettings;
 use crate::config::audit::AuditTable;
 pub use crate::config::error::ConfigError;
+use crate::config::issuers::IssuerTable;
+pub use crate::config::issuers::{
+    Binding, IssuerAlgorithm, IssuerSettings, IssuerSettingsError, KeySource,
+};
 use crate::config::log::LogTable;
 pub use crate::config::log::{LogSettings, WitnessSettings};
 use crate::config::route::RouteEntry;
 pub(crate) use crate::config::route::is_passable;
 pub use crate::config::route::{Destination, RouteConfig};
+pub use crate::config::session::SessionSettings;
+use crate::config::session::SessionTable;
 use crate::limits::Limits;
+use crate::policies;
 
 /// What a node is told.
 ///
@@ -65,9 +74,15 @@ pub struct Config {
     pub log: LogSettings,
     /// Where the journal's entries go, too.
     pub audit: AuditSettings,
+    /// How sessions are opened.
+    pub session: SessionSettings,
+    /// Whose word is taken for groups and attributes of personas.
+    pub issuers: Vec<IssuerSettings>,
     /// Whether a log that the journal does not continue is followed by a new one. Never said by a file: the operator asks
     /// for it once, by a flag, when a backup was restored.
     pub follow_log: bool,
+    /// The folder of policies, where it is not the folder `policies` in the data directory.
+    pub policy: Option<PathBuf>,
     /// What peers may use.
     pub limits: Limits,
     /// What names stand for.
@@ -90,7 +105,10 @@ impl Config {
             journal: JournalSettings::default(),
             log: LogSettings::default(),
             audit: AuditSettings::default(),
+            session: SessionSettings::default(),
+            issuers: Vec::new(),
             follow_log: false,
+            policy: None,
             limits: Limits::default(),
             names: BTreeMap::new(),
             routes: Vec::new(),
@@ -134,6 +152,16 @@ impl Config {
             let span = audit.span();
             config.audit = audit.into_inner().settings().map_err(at(span))?;
         }
+        if let Some(session) = file.session {
+            let span = session.span();
+            config.session = session.into_inner().settings().map_err(at(span))?;
+        }
+        for issuer in file.issuer {
+            let span = issuer.span();
+            let settings = issuer.into_inner().settings(&config.issuers).map_err(at(span))?;
+            config.issuers.push(settings);
+        }
+        config.policy = file.policy.folder;
         config.limits = file.limits;
         if let Some(bus) = file.bus {
             config.bus = bus.get_ref().parse().map_err(at(bus.span()))?;
@@ -170,6 +198,11 @@ impl Config {
         }
     }
 
+    /// The folder of policies.
+    pub fn policy_folder(&self) -> PathBuf {
+        self.policy.clone().unwrap_or_else(|| self.data.join(policies::FOLDER))
+    }
+
     /// The configuration as a file would say it, defaults included.
     pub fn to_toml(&self) -> String {
         let names =
@@ -190,6 +223,9 @@ impl Config {
             })),
             log: Some(spanned(LogTable::from(&self.log))),
             audit: Some(spanned(AuditTable::of(&self.audit))),
+            session: Some(spanned(SessionTable::from(&self.session))),
+            issuer: self.issuers.iter().map(IssuerTable::from).map(spanned).collect(),
+            policy: PolicyTable { folder: Some(self.policy_folder()) },
             limits: self.limits.clone(),
             names: names.collect(),
             route: self.routes.iter().map(RouteConfig::to_entry).map(spanned).collect(),
@@ -282,6 +318,11 @@ struct File {
     journal: Option<Spanned<JournalTable>>,
     log: Option<Spanned<LogTable>>,
     audit: Option<Spanned<AuditTable>>,
+    session: Option<Spanned<SessionTable>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    issuer: Vec<Spanned<IssuerTable>>,
+    #[serde(default)]
+    policy: PolicyTable,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
@@ -320,6 +361,12 @@ impl HttpTable {
             listen => Ok(listen),
         }
     }
+}
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PolicyTable {
+    folder: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -385,6 +432,79 @@ mod tests {
     }
 
     #[test]
+    fn an_issuer_is_named_and_its_keys_come_safely() {
+        let good = [
+            ("name", "\"corp\""),
+            ("iss", "\"https://login.example\""),
+            ("audience", "\"cmtp-node-1\""),
+            ("algorithms", "[\"RS256\", \"EdDSA\"]"),
+            ("jwks", "\"https://login.example/keys\""),
+            ("groups", "\"realm_access.roles\""),
+            ("attributes", "{ department = \"dept\" }"),
+            ("bind", "\"none\""),
+            ("max-age", "60"),
+        ];
+        let table = |change: &[(&str, &str)]| {
+            let value = |key, value| change.iter().find(|it| it.0 == key).map_or(value, |it| it.1);
+            let lines = good.iter().map(|(key, it)| format!("{key} = {}\n", value(*key, *it)));
+            format!("[[issuer]]\n{}", lines.collect::<String>())
+        };
+        let config = Config::from_toml(&table(&[])).unwrap();
+        let issuer = &config.issuers[0];
+        assert_eq!((issuer.max_age, issuer.bind), (60, Binding::None));
+        let again = Config::from_toml(&config.to_toml()).unwrap();
+        assert_eq!(again.issuers, config.issuers);
+        for jwks in ["corp.json", "http://127.0.0.1:80/x", "http://[::1]/x", "http://localhost/x"] {
+            let text = table(&[("jwks", &format!("{jwks:?}"))]);
+            assert_eq!(Config::from_toml(&text).unwrap().issuers[0].jwks.to_string(), jwks);
+        }
+        let two = |key, value| table(&[]) + &table(&[(key, value)]);
+        let many =
+            |count| (0..count).map(|i| format!("a{i} = \"x\"")).collect::<Vec<_>>().join(",");
+        // [ISS-5] [ISS-9] and what else there is to get wrong.
+        let rows = [
+            (table(&[("name", "\"Corp\"")]), 1, "issuer \"Corp\": a name is 1 to 32"),
+            (table(&[("name", "\"\"")]), 1, "a name is 1 to 32"),
+            (table(&[("name", &format!("{:?}", "x".repeat(33)))]), 1, "a name is 1 to 32"),
+            (two("iss", "\"x\""), 11, "another issuer with this name"),
+            (two("name", "\"x\""), 11, "another issuer with this iss"),
+            (table(&[("iss", "\"\"")]), 1, "iss is a text of 1 to 1024"),
+            (table(&[("audience", "\"\"")]), 1, "audience is a text of 1 to 1024"),
+            (table(&[("algorithms", "[]")]), 1, "such as [\"RS256\"]"),
+            (table(&[("algorithms", "[\"none\"]")]), 1, "\"none\": expected RS256"),
+            (table(&[("algorithms", "[\"HS256\"]")]), 1, "\"HS256\": expected RS256"),
+            (table(&[("algorithms", "[\"ES512\"]")]), 1, "\"ES512\": expected RS256"),
+            (table(&[("algorithms", "[\"rs256\"]")]), 1, "\"rs256\": expected RS256"),
+            (table(&[("jwks", "\"\"")]), 1, "expected a file, or https://"),
+            (table(&[("jwks", "\"http://login.example/k\"")]), 1, "http:// to a loopback"),
+            (table(&[("jwks", "\"http://127.0.0.1.example/k\"")]), 1, "http:// to a loopback"),
+            (table(&[("jwks", "\"https://a:b@login.example/k\"")]), 1, "without a password"),
+            (table(&[("jwks", "\"ftp://127.0.0.1/k\"")]), 1, "ftp://127.0.0.1/k"),
+            (table(&[("groups", "\"\"")]), 1, "such as \"groups\""),
+            (table(&[("attributes", "{ \"De pt\" = \"d\" }")]), 1, "attribute \"De pt\""),
+            (table(&[("attributes", "{ dept = \"\" }")]), 1, "a claim's name has 1 to 1024"),
+            (table(&[("attributes", &format!("{{ {} }}", many(65)))]), 1, "64 attributes at most"),
+            (table(&[("bind", "\"cookie\"")]), 1, "bind \"cookie\": expected \"nonce\""),
+            (table(&[("max-age", "0")]), 1, "max-age 0: choose 1 to 86400"),
+            (table(&[("max-age", "86401")]), 1, "max-age 86401: choose"),
+            (table(&[("iss", "\"x\"\nlog = 1")]), 4, "unknown field `log`"),
+            ("[[issuer]]\nname = \"x\"".to_owned(), 1, "missing field"),
+            (
+                (0..17)
+                    .map(|i| table(&[("name", &format!("\"{i}\"")), ("iss", &format!("\"{i}\""))]))
+                    .collect(),
+                161,
+                "16 issuers at most",
+            ),
+        ];
+        for (text, line, says) in rows {
+            let error = Config::from_toml(&text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("line {line}, ")), "line {line}: {error}");
+            assert!(error.contains(says), "{says}: {error}");
+        }
+    }
+
+    #[test]
     fn a_bad_configuration_names_line_culprit_and_cure() {
         let table = [
             ("\nlisden = \"127.0.0.1:1\"", 2, "lisden", "expected one of `listen`"),
@@ -400,6 +520,7 @@ mod tests {
             ("[journal]\nsegment-bytes = 5", 1, "segment-bytes 5", "at least 65536"),
             ("\n[log]\nmerge-delay = 1", 2, "log.merge-delay 1", "at least 2"),
             ("[log]\ninterval-ms = 0", 1, "log.interval-ms", "not 0"),
+            ("[policy]\nfolders = \"x\"", 2, "folders", "`folder`"),
             ("\n[audit]\nstrem = true", 3, "strem", "`stream`"),
             ("[audit]\nstream-max-bytes = 1", 1, "audit.stream-max-bytes 1", "1048576 at least"),
             ("[audit]\nstream-max-days = 0", 1, "audit.stream-max-days 0", "1 at least"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use cmtp_client::{StreamTypeError, read_stream_type};
 use cmtp_codec::log::Growth;
-use cmtp_codec::{Frame, FrameReader};
+use cmtp_codec::{Frame, FrameReader, KeyList};
 use cmtp_spec::{CloseCode, SettingId, StreamType, binding, limits};
 use quinn::{Connection, RecvStream, VarInt};
 use tokio::sync::oneshot;
@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use crate::admit::Proved;
 use crate::exchange::{self, code};
 use crate::node::Node;
+use crate::node_keys::NodeKeys;
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
@@ -26,7 +27,9 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
     }
     let proved = Arc::new(Proved::new(exporter, connection.clone(), &node.limits));
     // The control stream stays open as long as the connection: a client that sees it end must close.
-    let mut control = match open_control(&node, &connection).await {
+    let mut keys = node.watch_keys();
+    let shown = Arc::clone(&keys.borrow_and_update());
+    let mut control = match open_control(&node, &connection, &shown).await {
         Ok(control) => control,
         Err(error) => {
             tracing::debug!(%error, "connection ended before its control stream was written");
@@ -54,6 +57,15 @@ pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {
                 looks.reset_immediately();
                 // [QUI-22] GOAWAY carries the id of the first request stream that the node will not process.
                 if send_goaway(&mut control, next).await.is_err() {
+                    break;
+                }
+                continue;
+            }
+            // The node has the sender.
+            _kept = keys.changed() => {
+                // [QUI-6] A later KEYS announces a newer list.
+                let list = keys.borrow_and_update().key_list();
+                if send_keys(&mut control, list).await.is_err() {
                     break;
                 }
                 continue;
@@ -122,6 +134,15 @@ async fn checkpoint(
     growth.inspect_err(|error| tracing::warn!(%error, "the transparency log can't be shown")).ok()
 }
 
+async fn send_keys(
+    control: &mut quinn::SendStream,
+    list: KeyList,
+) -> Result<(), quinn::WriteError> {
+    let mut out = BytesMut::new();
+    Frame::Keys(list).encode(&mut out);
+    control.write_all(&out).await
+}
+
 async fn send_checkpoint(
     control: &mut quinn::SendStream,
     growth: Growth,
@@ -153,6 +174,7 @@ fn refuse_stream(mut send: quinn::SendStream, mut recv: RecvStream) {
 async fn open_control(
     node: &Node,
     connection: &Connection,
+    keys: &NodeKeys,
 ) -> Result<quinn::SendStream, quinn::WriteError> {
     let mut send = connection.open_uni().await?;
     let mut out = BytesMut::new();
@@ -166,7 +188,7 @@ async fn open_control(
         (SettingId::JOURNAL_MODE, u64::from(live.journal_mode.0)),
     ];
     Frame::Settings(settings).encode(&mut out);
-    Frame::Keys(node.keys.clone()).encode(&mut out);
+    Frame::Keys(keys.key_list()).encode(&mut out);
     send.write_all(&out).await?;
     Ok(send)
 }

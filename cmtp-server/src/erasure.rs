@@ -19,8 +19,8 @@ use crate::journal::{
 };
 use crate::metrics::Metrics;
 use crate::node::{self, JOURNAL};
-use crate::node_key::{NodeKey, NodeKeyError};
-use crate::rebuild::{Rebuilt, caller_and_origin, state_write};
+use crate::node_keys::{NodeKeys, NodeKeysError};
+use crate::rebuild::{RebuildError, Rebuilt, caller_and_origin, state_write};
 use crate::refusal::Refusal;
 use crate::service::{Call, Reply, Service};
 use crate::state::State;
@@ -203,17 +203,19 @@ pub async fn erase_closed(data: &Path, degree: &str, named: &str) -> Result<Eras
     let (Some(degree), Some(wanted)) = (degree_of(degree), Named::parse(named)) else {
         return Err(EraseError::Named(named.to_owned()));
     };
-    let key = Arc::new(NodeKey::load_or_create(data)?);
+    let keys = Arc::new(NodeKeys::load_or_create(data)?);
     let folder = data.join(JOURNAL);
     let metrics = Metrics::default();
     let segment_bytes = log_size(&folder);
     // Nobody is given these receipts.
     let merge_delay = LogSettings::default().merge_delay;
     let config = JournalConfig { folder, segment_bytes, merge_delay, metrics: metrics.journal };
-    let mut rebuilt = Rebuilt::new(&key, node::now());
-    let (journal, ..) = Journal::open(&config, Arc::clone(&key), |commit| rebuilt.take(commit))?;
+    let mut rebuilt = Rebuilt::new(&keys, node::now());
+    let (journal, ..) = Journal::open(&config, Arc::clone(&keys), |commit| rebuilt.take(commit))?;
+    // They may have been replaced while no node ran.
+    journal.begin(Arc::clone(&keys), rebuilt.notes.missing(&keys)?);
     let (journal, writes) = (Arc::new(journal), Arc::new(rebuilt.writes));
-    let eraser = Eraser::new(key.public(), Arc::clone(&journal), writes, rebuilt.state);
+    let eraser = Eraser::new(keys.public(), Arc::clone(&journal), writes, rebuilt.state);
     eraser.erase_again(&rebuilt.erased).await;
     let erased = Arc::clone(&eraser.parts).erase(wanted, degree).await;
     journal.close();
@@ -254,9 +256,12 @@ pub enum EraseError {
     /// The journal can't be opened.
     #[error(transparent)]
     Open(#[from] JournalOpenError),
+    /// Nothing can be noted.
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
     /// There is no key.
     #[error(transparent)]
-    Key(#[from] NodeKeyError),
+    Key(#[from] NodeKeysError),
 }
 
 impl EraseError {
@@ -295,7 +300,7 @@ mod tests {
     }
 
     fn open(data: &Path) -> Opened {
-        let key = Arc::new(NodeKey::from_seed(&[7; 32]).unwrap());
+        let key = Arc::new(NodeKeys::from_seed(&[7; 32]).unwrap());
         let config = JournalConfig {
             folder: data.to_owned(),
             segment_bytes: 64 << 10,

@@ -4,21 +4,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cmtp_client::entropy;
-use cmtp_codec::Fqmn;
+use cmtp_codec::{Fqmn, Layer, PublicKey};
 use cmtp_spec::{BusAuth, CloseCode, EntryFlags, EntryType, Status, Step, limits};
 use quinn::{RecvStream, SendStream, VarInt};
 
 use crate::admit::{Admission, Admitted, Proved, not_covered};
 use crate::answer::{Answering, mark_dispatched};
+use crate::handshake::{self, Denied};
 use crate::incoming::{Fault, Incoming, Rest};
 use crate::journal::JournalError;
 use crate::nats;
 use crate::node::{self, Live, Node};
+use crate::policies::denied;
 use crate::refusal::Refusal;
 use crate::room::Share;
 use crate::routes::Route;
 use crate::service::{Call, Effect, Reply};
-use crate::stream;
+use crate::sessions::SessionFault;
+use crate::stream::{self, Asked};
 use crate::writes::{Claim, Claimed};
 
 /// Serves one request stream. Whatever is wrong with it ends here, with an answer or with a code on the stream.
@@ -58,8 +61,25 @@ async fn answer<'n>(
     let mut request = Incoming::new(recv, node, live.body_max, proved, share);
     request.read_head().await?;
     let (auth, head) = request.head()?;
+    if let Some(target) = handshake::target_of(head) {
+        let checked = handshake::check(node, &live, proved, (auth, head), target);
+        request.limit_body(limits::SESSION_MESSAGE_MAX);
+        let rest = request.read_rest(checked.is_err()).await?;
+        let (origin, checked) = match rest {
+            Rest::Whole(origin) => (origin, checked),
+            // [SES-6] A message that is longer is refused with 400.
+            Rest::Unread(origin, too_large) => {
+                let too_long = too_large.map(|_too_large| SessionFault::Malformed.into());
+                (origin, checked.and(too_long.map_or(Ok(()), Err)))
+            }
+        };
+        let is_unseen = checked.as_ref().is_err_and(Denied::is_unseen);
+        let answer = Answering::begin(node, &live, send, origin, !is_unseen)?;
+        let exchange = Exchange { node, live: &live, proved, share, answer };
+        return handshake::answer(exchange, target, checked).await;
+    }
     let mut admission = Admission::judge(node, proved, auth, head, node::now());
-    let origin = match request.read_rest(&admission).await? {
+    let origin = match request.read_rest(admission.outcome.is_err()).await? {
         Rest::Whole(origin) => origin,
         // [QUI-17] A node MAY refuse an origin with a body before END came.
         Rest::Unread(origin, refusal) => {
@@ -71,16 +91,23 @@ async fn answer<'n>(
     };
     // The body took its time: what held when the head came has to hold now.
     admission.judge_again(node, &origin, node::now());
-    admission.take_place(share);
+    admission.take_place(node, share);
     let begun = Instant::now();
     let mut exchange = Exchange {
         node,
         live: &live,
         proved,
         share,
-        answer: Answering::begin(node, &live, send, origin)?,
+        answer: Answering::begin(node, &live, send, origin, true)?,
     };
-    let claimed = match exchange.claim(&admission).await {
+    let taken = match &admission.outcome {
+        Ok(admitted) if admitted.target.is_write() => match exchange.check_lost() {
+            Ok(()) => exchange.claim(admitted.caller).await,
+            Err(refusal) => Taken::Refused(refusal),
+        },
+        _ => Taken::NoWrite,
+    };
+    let claimed = match taken {
         Taken::Claimed(claimed) => Some(claimed),
         Taken::NoWrite => None,
         Taken::Recorded(pieces) if exchange.answer.send_recorded(&pieces).await? => return Ok(()),
@@ -103,16 +130,16 @@ async fn answer<'n>(
 }
 
 /// A request that is being answered.
-struct Exchange<'a, 'n> {
-    node: &'a Arc<Node>,
-    live: &'a Live,
-    proved: &'a Proved,
+pub(crate) struct Exchange<'a, 'n> {
+    pub(crate) node: &'a Arc<Node>,
+    pub(crate) live: &'a Live,
+    pub(crate) proved: &'a Proved,
     share: &'a mut Share<'n>,
-    answer: Answering<'a>,
+    pub(crate) answer: Answering<'a>,
 }
 
 /// What became of a write's id.
-enum Taken {
+pub(crate) enum Taken {
     NoWrite,
     Claimed(Claimed),
     Recorded(Vec<u64>),
@@ -121,22 +148,25 @@ enum Taken {
 }
 
 impl Exchange<'_, '_> {
+    /// Refuses a write that may have been executed in what was lost of the journal.
+    fn check_lost(&self) -> Result<(), Refusal> {
+        match self.node.writes_after(&self.answer.message_id(), node::now()) {
+            None => Ok(()),
+            Some(seconds) => {
+                let detail = "the node lost a part of its journal, and serves no writes that it may have executed there";
+                Err(Refusal::new(Status::UNAVAILABLE, detail).after(seconds))
+            }
+        }
+    }
+
     /// Takes the id of an admitted write.
-    async fn claim(&self, admission: &Admission) -> Taken {
-        let Ok(admitted) = &admission.outcome else { return Taken::NoWrite };
-        if !admitted.target.is_write() {
-            return Taken::NoWrite;
-        }
+    pub(crate) async fn claim(&self, caller: PublicKey) -> Taken {
         let id = self.answer.message_id();
-        if let Some(seconds) = self.node.writes_after(&id, node::now()) {
-            let detail = "the node lost a part of its journal, and serves no writes that it may have executed there";
-            return Taken::Refused(Refusal::new(Status::UNAVAILABLE, detail).after(seconds));
-        }
         let patience = tokio::time::Instant::now() + RUNNING_WAIT.min(self.answer.time_left());
         loop {
             let origin = self.answer.origin_hash();
             // [IDM-2] A write with a known id and the same L_0 MUST NOT be executed again.
-            match self.node.writes.claim(admitted.caller, id, origin, node::now()) {
+            match self.node.writes.claim(caller, id, origin, node::now()) {
                 Claim::Fresh(claimed) => return Taken::Claimed(claimed),
                 Claim::Recorded(pieces) => return Taken::Recorded(pieces),
                 Claim::Erased => return Taken::Erased,
@@ -176,41 +206,41 @@ impl Exchange<'_, '_> {
 
     /// Takes the steps of the request's process, up to the first refusal, and seals.
     async fn run(&mut self, admission: &Admission, claimed: Option<Claimed>) -> Result<(), Fault> {
-        let (time, salt) = (self.answer.now(), entropy::salt()?);
-        self.answer.append(admission.layer(self.node, self.proved, time, salt))?;
+        let layer = self.admit_layer(admission)?;
+        self.answer.append(layer)?;
         let Ok(admitted) = &admission.outcome else {
             return self.answer.finish_refused(admission.token_accepted).await;
         };
-        let Some(target) = self.resolve(admitted)? else {
+        let Some(targets) = self.resolve(admitted)? else {
             return self.answer.finish_refused(true).await;
         };
-        let Some(route) = self.live.routes.find(&target) else {
+        let target = targets.last().unwrap_or(&admitted.target);
+        let Some(route) = self.live.routes.find(target) else {
             let detail = format!("this node has no route for {}", target.target());
             return self.refuse_dispatch(admitted, Refusal::new(Status::NOT_FOUND, detail)).await;
         };
         self.answer.journal_as(route.journal);
-        self.serve(admitted, &target, route, claimed).await
+        self.serve(admitted, &targets, route, claimed).await
     }
 
-    /// Resolves names until there is none; `None` where the request was refused.
-    fn resolve(&mut self, admitted: &Admitted) -> Result<Option<Fqmn>, Fault> {
-        let mut target = admitted.target.clone();
+    /// Resolves names until there is none: the target that was asked for, and what each name stood for. `None` where the
+    /// request was refused.
+    fn resolve(&mut self, admitted: &Admitted) -> Result<Option<Vec<Fqmn>>, Fault> {
+        let mut targets = vec![admitted.target.clone()];
         let mut seen = Vec::new();
         loop {
-            let resolved = match self.live.names.resolve(&target, &mut seen) {
-                Ok(None) => return Ok(Some(target)),
+            let target = targets.last().unwrap_or(&admitted.target);
+            let resolved = match self.live.names.resolve(target, &mut seen) {
                 // A name gives no authority: what it stands for is admitted again.
-                Ok(Some(resolved)) if admitted.token.covering(&resolved).is_none() => {
-                    Err(not_covered(&resolved))
-                }
+                Ok(Some(resolved)) => admit_resolved(admitted, resolved).map(Some),
                 other => other,
             };
             match resolved {
                 Ok(Some(resolved)) => {
                     self.answer.append_resolved(&resolved)?;
-                    target = resolved;
+                    targets.push(resolved);
                 }
-                Ok(None) => return Ok(Some(target)),
+                Ok(None) => return Ok(Some(targets)),
                 Err(refusal) => {
                     self.answer.refuse(Step::RESOLVE, &refusal)?;
                     return Ok(None);
@@ -222,10 +252,11 @@ impl Exchange<'_, '_> {
     async fn serve(
         &mut self,
         admitted: &Admitted,
-        target: &Fqmn,
+        targets: &[Fqmn],
         route: &Route,
         mut claimed: Option<Claimed>,
     ) -> Result<(), Fault> {
+        let target = targets.last().unwrap_or(&admitted.target);
         let subject = match route.subject(target) {
             Ok(subject) => subject.unwrap_or_default(),
             Err(refusal) => return self.refuse_dispatch(admitted, refusal).await,
@@ -245,6 +276,7 @@ impl Exchange<'_, '_> {
         }
         let call = Call {
             caller: admitted.caller,
+            token_id: admitted.token.id(),
             target,
             origin: &self.answer.origin,
             subject: &subject,
@@ -277,8 +309,8 @@ impl Exchange<'_, '_> {
             if let Ok(reply) = reply {
                 self.answer.append_reply(reply)?;
             }
-            return stream::serve(&mut self.answer, self.node, self.proved, admitted, segments)
-                .await;
+            let asked = Asked { proved: self.proved, admitted, targets };
+            return stream::serve(&mut self.answer, self.node, asked, segments).await;
         }
         if let Some(body) = reply.as_ref().ok().and_then(Reply::data) {
             // [LIM-10] Not more than `answer-memory-max` bytes of answers.
@@ -408,9 +440,24 @@ impl Exchange<'_, '_> {
         refusal: Refusal,
     ) -> Result<(), Fault> {
         admission.refuse(refusal);
-        let (time, salt) = (self.answer.now(), entropy::salt()?);
-        self.answer.append(admission.layer(self.node, self.proved, time, salt))
+        let layer = self.admit_layer(admission)?;
+        self.answer.append(layer)
     }
+
+    fn admit_layer(&mut self, admission: &Admission) -> Result<Layer, Fault> {
+        let by = (self.answer.actor, self.answer.now());
+        Ok(admission.layer(self.proved, by, entropy::salt()?))
+    }
+}
+
+/// Admits what a name stands for as if it had been asked for.
+fn admit_resolved(admitted: &Admitted, resolved: Fqmn) -> Result<Fqmn, Refusal> {
+    if admitted.token.covering(&resolved).is_none() {
+        return Err(not_covered(&resolved));
+    }
+    // [POL-1] Each target that resolution gave is judged, too.
+    let decision = admitted.asker.decide(&resolved);
+    if decision.is_allowed { Ok(resolved) } else { Err(denied(&resolved, &decision)) }
 }
 
 fn unusable(kind: cmtp_codec::DecodeErrorKind) -> Refusal {
@@ -418,12 +465,12 @@ fn unusable(kind: cmtp_codec::DecodeErrorKind) -> Refusal {
     Refusal::new(Status::BAD_SERVICE_ANSWER, detail)
 }
 
-fn storage_full() -> Refusal {
+pub(crate) fn storage_full() -> Refusal {
     let detail = "the node's journal has no room, and without it nothing is done";
     Refusal::new(Status::STORAGE_FULL, detail).after(RETRY_AFTER)
 }
 
-fn erased() -> Refusal {
+pub(crate) fn erased() -> Refusal {
     Refusal::new(Status::ERASED, "the recorded answer was erased")
 }
 

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quinn::{Connecting, Incoming};
 
 use crate::limits::Limits;
-use crate::refusals::{Reason, Refusals};
+use crate::node::{self, Node};
+use crate::refusals::Reason;
 
 /// Counts a node's connections and handshakes.
 #[derive(Debug)]
@@ -57,9 +58,15 @@ impl Gate {
     pub(crate) fn let_in(
         self: &Arc<Self>,
         incoming: Incoming,
-        refusals: &Refusals,
+        node: &Node,
     ) -> Option<(Place, Connecting)> {
         let address = incoming.remote_address().ip();
+        // [QUI-29] And MUST refuse new connections from there until `bad-tokens-max` may be verified again.
+        if !node.addresses.allows_bad_tokens(address, self.limits.bad_tokens_max, node::now()) {
+            incoming.refuse();
+            node.refusals.count(Reason::BadAddress);
+            return None;
+        }
         let reason = match self.judge(address, incoming.remote_address_validated()) {
             Judgement::Enter(place) => match incoming.accept() {
                 Ok(connecting) => return Some((place, connecting)),
@@ -78,7 +85,7 @@ impl Gate {
                 Reason::NoPlace
             }
         };
-        refusals.count(reason);
+        node.refusals.count(reason);
         None
     }
 
@@ -138,7 +145,7 @@ impl Drop for Place {
 }
 
 /// What counts as one address: of IPv6 the first 64 bits, which is what one subscriber is given.
-fn share_of(address: IpAddr) -> IpAddr {
+pub(crate) fn share_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let network = address.to_bits() & !u128::from(u64::MAX);

@@ -8,7 +8,7 @@ use cmtp_spec::{CloseCode, Status};
 use quinn::RecvStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::admit::{Admission, Proved};
+use crate::admit::Proved;
 use crate::exchange::code;
 use crate::journal::JournalError;
 use crate::limits::Limits;
@@ -84,12 +84,17 @@ impl<'a, 'n> Incoming<'a, 'n> {
         Ok((self.auth.as_ref(), origin.ok_or(Fault::Internal)?))
     }
 
+    /// Takes a smaller body than the node's limit.
+    pub(crate) fn limit_body(&mut self, body_max: u64) {
+        self.body_max = self.body_max.min(body_max);
+    }
+
     /// Reads the rest of the request, unless it is refused and its body is still to come.
-    pub(crate) async fn read_rest(mut self, admission: &Admission) -> Result<Rest, Fault> {
+    pub(crate) async fn read_rest(mut self, is_refused: bool) -> Result<Rest, Fault> {
         loop {
             if let Some(open) = self.assembler.open_layer() {
                 let too_large = self.body_length > self.body_max;
-                if admission.outcome.is_err() || too_large {
+                if is_refused || too_large {
                     let mut origin = open.clone();
                     origin.close_unread();
                     // [LIM-2] A body above the node's limit MAY be refused with status 413 instead.

@@ -21,7 +21,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use cmtp_client::entropy::{self, NoEntropy};
@@ -31,7 +31,7 @@ use cmtp_codec::{Digest, Entry, PublicKey, Receipt};
 use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status};
 use tokio::sync::{oneshot, watch};
 
-use crate::journal::clerk::Clerk;
+use crate::journal::clerk::{Begin, Clerk};
 pub(crate) use crate::journal::erase::{DestroyError, FindError, Found, Named};
 pub use crate::journal::inspect::{
     JournalCheck, JournalEntry, JournalFault, JournalFaultKind, check_journal,
@@ -41,6 +41,7 @@ pub(crate) use crate::journal::store::EntryBytes;
 use crate::journal::store::Store;
 use crate::journal::writer::Submission;
 use crate::metrics::JournalMetrics;
+use crate::node_keys::NodeKeys;
 
 /// The journal of a node. Closing it makes all of it durable.
 pub(crate) struct Journal {
@@ -51,6 +52,8 @@ pub(crate) struct Journal {
     durable: watch::Receiver<u64>,
     is_full: Arc<AtomicBool>,
     node: PublicKey,
+    /// The keys that sign now.
+    signing: Arc<RwLock<Arc<NodeKeys>>>,
     /// Held until the journal is closed, so that no other node writes to it.
     lock: Mutex<Option<File>>,
 }
@@ -108,6 +111,8 @@ pub(crate) struct Draft {
     pub(crate) layers: u32,
     pub(crate) message_id: [u8; 16],
     pub(crate) seal: Digest,
+    /// The key in F; `None` where there is none in it.
+    pub(crate) sealed_by: Option<PublicKey>,
     pub(crate) begin: Option<u64>,
     pub(crate) hidden: Hidden,
 }
@@ -136,6 +141,7 @@ impl Draft {
             layers: 0,
             message_id: [0; 16],
             seal,
+            sealed_by: None,
             begin: None,
             hidden: hide(&[], content, &seal)?,
         })
@@ -143,6 +149,12 @@ impl Draft {
 }
 
 impl Draft {
+    /// Without its time, which is the commit's.
+    const fn entry(&self) -> Entry {
+        let Self { entry_type, opcode, flags, status, layers, message_id, seal, .. } = *self;
+        Entry { entry_type, opcode, flags, status, layers, time: 0, message_id, seal }
+    }
+
     /// A note that the message whose last entry is `erased` was erased: the entry names the message, as its own did.
     pub(crate) fn erasure(
         degree: Degree,
@@ -169,24 +181,44 @@ pub(crate) enum JournalError {
     Full,
     #[error("the journal failed")]
     Failed,
+    #[error("it is sealed by a key that was replaced")]
+    OtherKey,
 }
 
 impl Journal {
     /// Journals a piece; in mode `wal` it is durable when this comes back.
     pub(crate) async fn record(&self, draft: Draft) -> Result<Recorded, JournalError> {
         let (reply, recorded) = oneshot::channel();
-        let Draft { mode, entry_type, opcode, flags, status, layers, message_id, seal, .. } = draft;
-        let entry = Entry { entry_type, opcode, flags, status, layers, time: 0, message_id, seal };
-        let submission =
-            Submission { mode, entry, begin: draft.begin, hidden: draft.hidden, reply };
+        let (entry, mode) = (draft.entry(), draft.mode);
+        let Draft { sealed_by, begin, hidden, .. } = draft;
+        let submission = Submission { mode, entry, sealed_by, begin, hidden, reply };
         self.clerk.hand_in(submission)?;
         // Where the writer ended there is nobody to acknowledge.
         recorded.await.unwrap_or(Err(JournalError::Failed))
     }
 
+    /// The keys that sign now: who seals has to use them.
+    pub(crate) fn signing(&self) -> Arc<NodeKeys> {
+        Arc::clone(&self.signing.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// [NKY-5] Has these keys sign from here on. The notes, which are of the node's own, come before all else that they sign;
+    /// where the disk has no room for them, nothing is signed before it has.
+    pub(crate) fn begin(&self, keys: Arc<NodeKeys>, notes: Vec<Draft>) {
+        let notes = notes.into_iter().map(|note| (note.entry(), None, note.hidden)).collect();
+        self.clerk.begin(Begin { keys: Some(keys), notes, noted: None });
+    }
+
+    /// Waits until the notes of [`Journal::begin`] are durable.
+    pub(crate) async fn noted(&self) -> Result<(), JournalError> {
+        let (noted, done) = oneshot::channel();
+        self.clerk.begin(Begin { keys: None, notes: Vec::new(), noted: Some(noted) });
+        done.await.unwrap_or(Err(JournalError::Failed))
+    }
+
     /// Reads the message whose pieces these entries are, in ascending order.
     pub(crate) fn read(&self, pieces: &[u64]) -> Result<MessageReader, ReadError> {
-        let mut message = MessageReader::new(self.node);
+        let mut message = MessageReader::new(self.signing().sealers());
         for &index in pieces {
             let commit = self.store.read(index)?;
             let offset = index.checked_sub(commit.first).and_then(|it| usize::try_from(it).ok());

@@ -10,6 +10,7 @@
 //! Start from [`Config`], [`Node`] and [`Listener`]; a [`Service`] is what a route leads to, and [`Services`] are those of the
 //! program that has the node in it: `cargo run -p cmtp-server --example embedded`.
 
+mod addresses;
 mod admit;
 mod answer;
 mod audit_stream;
@@ -18,8 +19,10 @@ mod connection;
 mod erasure;
 mod exchange;
 mod gate;
+mod handshake;
 mod http;
 mod incoming;
+mod issuers;
 mod journal;
 mod limits;
 mod listener;
@@ -28,9 +31,10 @@ mod metrics;
 mod names;
 mod nats;
 mod node;
-mod node_key;
+mod node_keys;
 mod outgoing;
 mod pace;
+mod policies;
 mod rebuild;
 mod refusal;
 mod refusals;
@@ -38,6 +42,7 @@ mod room;
 mod routes;
 mod seal;
 pub mod service;
+mod sessions;
 mod state;
 mod stream;
 mod token;
@@ -47,10 +52,15 @@ mod writes;
 pub use cmtp_codec::journal::Degree;
 
 pub use crate::config::{
-    AuditSettings, Bus, Config, ConfigError, Destination, LogSettings, RouteConfig, WitnessSettings,
+    AuditSettings, Binding, Bus, Config, ConfigError, Destination, IssuerAlgorithm, IssuerSettings,
+    IssuerSettingsError, KeySource, LogSettings, RouteConfig, SessionSettings, WitnessSettings,
 };
 pub use crate::erasure::{EraseError, Erased, erase_closed};
 pub use crate::http::Http;
+pub use crate::issuers::{
+    IssuerCheck, IssuerError, IssuerOpenError, IssuerRefusal, Issuers, KeySetError, KeyTrouble,
+    ListedJwk,
+};
 pub use crate::journal::{
     JournalCheck, JournalEntry, JournalFault, JournalFaultKind, JournalOpenError, JournalReport,
     check_journal,
@@ -59,10 +69,13 @@ pub use crate::limits::{LimitError, Limits};
 pub use crate::listener::{Bound, ListenError, Listener};
 pub use crate::log::LogError;
 pub use crate::node::{JOURNAL, LOG, Node, NodeError};
-pub use crate::node_key::{NodeKey, NodeKeyError};
+pub use crate::node_keys::{
+    NodeKeys, NodeKeysError, Passphrase, RootKey, RootKeyError, RotateError, Rotation, rotate,
+};
 pub use crate::rebuild::RebuildError;
 pub use crate::refusals::{Reason, Refusals};
 pub use crate::service::{Service, Services};
+pub use crate::sessions::SessionFault;
 pub use crate::token::{Grant, MintError, TokenError};
 pub use crate::witness::{
     Refused as WitnessRefused, Witness, WitnessError, WitnessHttp, WitnessKey,

@@ -5,17 +5,19 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::hmac;
-use cmtp_codec::SignatureError;
+use aws_lc_rs::{hkdf, hmac, rand};
+use cmtp_codec::{PublicKey, SignatureError};
 use cmtp_spec::{CloseCode, binding, limits};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{
-    ConnectionError, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime,
-    TransportConfig, TransportErrorCode, VarInt,
+    BloomTokenLog, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, ServerConfig,
+    TokioRuntime, TransportConfig, TransportErrorCode, ValidationTokenConfig, VarInt,
 };
 use quinn_proto::HashedConnectionIdGenerator;
 use rcgen::{CertificateParams, KeyPair};
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::ProducesTickets;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::time::timeout;
 
@@ -25,7 +27,7 @@ use crate::exchange::code;
 use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::node::Node;
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 use crate::refusals::Reason;
 
 /// A node that listens.
@@ -33,6 +35,9 @@ pub struct Listener {
     endpoint: Endpoint,
     node: Arc<Node>,
     gate: Arc<Gate>,
+    returning: Returning,
+    /// The key of the certificate that it began with.
+    certified: PublicKey,
 }
 
 /// A UDP socket of a node, bound and not yet served.
@@ -42,6 +47,7 @@ pub struct Bound {
     socket: UdpSocket,
     node: Arc<Node>,
     gate: Arc<Gate>,
+    returning: Returning,
 }
 
 impl Bound {
@@ -56,9 +62,15 @@ impl Bound {
         count: usize,
     ) -> Result<Vec<Self>, ListenError> {
         let gate = Arc::new(Gate::new(node.limits.clone()));
+        let returning = Returning::new()?;
         let sockets = sockets(listen, count);
         let sockets = sockets.map_err(|source| ListenError::Bind { listen, source })?;
-        let bound = |socket| Self { socket, node: Arc::clone(node), gate: Arc::clone(&gate) };
+        let bound = |socket| Self {
+            socket,
+            node: Arc::clone(node),
+            gate: Arc::clone(&gate),
+            returning: returning.clone(),
+        };
         Ok(sockets.into_iter().map(bound).collect())
     }
 
@@ -67,12 +79,13 @@ impl Bound {
     /// # Errors
     /// [`ListenError`] says what is wrong with the key.
     pub fn listen(self) -> Result<Listener, ListenError> {
-        let Self { socket, node, gate } = self;
-        let config = server_config(&node.key, &node.limits)?;
+        let Self { socket, node, gate, returning } = self;
+        let config = server_config(&node.keys(), &node.limits, &returning)?;
+        let certified = node.keys().tls_key();
         let listen = socket.local_addr().map_err(ListenError::Socket)?;
-        let endpoint = endpoint(endpoint_config(&node.key), config, socket);
+        let endpoint = endpoint(endpoint_config(&node.keys()), config, socket);
         let endpoint = endpoint.map_err(|source| ListenError::Bind { listen, source })?;
-        Ok(Listener { endpoint, node, gate })
+        Ok(Listener { endpoint, node, gate, returning, certified })
     }
 }
 
@@ -96,13 +109,30 @@ impl Listener {
 
     /// Serves connections until [`Listener::close`].
     pub async fn run(&self) {
-        while let Some(incoming) = self.endpoint.accept().await {
+        let mut keys = self.node.watch_keys();
+        // Those that it was made with may have been replaced since.
+        keys.mark_changed();
+        let mut certified = self.certified;
+        loop {
+            let incoming = tokio::select! {
+                incoming = self.endpoint.accept() => incoming,
+                // The node has the sender, and the listener the node.
+                _kept = keys.changed() => {
+                    let keys = Arc::clone(&keys.borrow_and_update());
+                    if keys.tls_key() != certified {
+                        certified = keys.tls_key();
+                        self.renew(&keys);
+                    }
+                    continue;
+                }
+            };
+            let Some(incoming) = incoming else { return };
             if self.node.drain.is_cancelled() {
                 incoming.refuse();
                 continue;
             }
             let node = Arc::clone(&self.node);
-            let Some((mut place, connecting)) = self.gate.let_in(incoming, &node.refusals) else {
+            let Some((mut place, connecting)) = self.gate.let_in(incoming, &node) else {
                 continue;
             };
             tokio::spawn(async move {
@@ -118,6 +148,19 @@ impl Listener {
                     Err(_elapsed) => node.refusals.count(Reason::Handshake),
                 }
             });
+        }
+    }
+
+    /// Shows new connections a certificate with the TLS key of now.
+    fn renew(&self, keys: &NodeKeys) {
+        // A session that is resumed shows the certificate that it began with, which is not the node's any more.
+        let config = self
+            .returning
+            .anew()
+            .and_then(|returning| server_config(keys, &self.node.limits, &returning));
+        match config {
+            Ok(config) => self.endpoint.set_server_config(Some(config)),
+            Err(error) => tracing::error!(%error, "new connections are shown the old certificate"),
         }
     }
 
@@ -216,8 +259,12 @@ fn failed(error: &ConnectionError) -> Reason {
     }
 }
 
-fn server_config(key: &NodeKey, limits: &Limits) -> Result<ServerConfig, ListenError> {
-    let pkcs8 = PrivatePkcs8KeyDer::from(key.tls_pkcs8()?);
+fn server_config(
+    keys: &NodeKeys,
+    limits: &Limits,
+    returning: &Returning,
+) -> Result<ServerConfig, ListenError> {
+    let pkcs8 = PrivatePkcs8KeyDer::from(keys.tls_pkcs8()?);
     // [QUI-3] The certificate holds one of the node's TLS keys as an Ed25519 key; clients know it by the key.
     let certificate = CertificateParams::new(vec!["cmtp.invalid".to_owned()])?
         .self_signed(&KeyPair::try_from(&pkcs8)?)?;
@@ -230,7 +277,10 @@ fn server_config(key: &NodeKey, limits: &Limits) -> Result<ServerConfig, ListenE
     tls.alpn_protocols = vec![binding::ALPN.as_bytes().to_vec()];
     // [QUI-2] 0-RTT data MUST NOT be accepted.
     tls.max_early_data_size = 0;
-    let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    tls.ticketer = Arc::clone(&returning.ticketer);
+    let crypto = Arc::new(QuicServerConfig::try_from(tls)?);
+    let mut config = ServerConfig::new(crypto, returning.token_key.clone());
+    config.validation_token_config(returning.address_tokens());
     config.transport_config(Arc::new(transport(limits)));
     // Attempts wait here only until the listener's loop takes them, which never waits for a peer.
     config.max_incoming(usize::try_from(limits.handshakes_max).unwrap_or(usize::MAX));
@@ -239,12 +289,48 @@ fn server_config(key: &NodeKey, limits: &Limits) -> Result<ServerConfig, ListenE
     Ok(config)
 }
 
+/// By what a client that comes back is spared a part of the handshake, whichever of the node's sockets it comes to.
+///
+/// [IDY-10] A ticket and an address token hold nothing of a caller: keys of a TLS session, an IP address, a time. Neither is a
+/// sign of who calls.
+#[derive(Clone)]
+struct Returning {
+    /// Sessions stand in the tickets that clients keep, so that they take no memory here.
+    ticketer: Arc<dyn ProducesTickets>,
+    token_key: Arc<hkdf::Prk>,
+    used: Arc<BloomTokenLog>,
+}
+
+impl Returning {
+    fn new() -> Result<Self, ListenError> {
+        let mut secret = [0; 32];
+        rand::fill(&mut secret).map_err(|_no_entropy| SignatureError::Mismatch)?;
+        let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&secret);
+        Ok(Self {
+            ticketer: Ticketer::new()?,
+            token_key: Arc::new(token_key),
+            used: Arc::new(BloomTokenLog::new_expected_items(USED_TOKENS_BYTES, USED_TOKENS)),
+        })
+    }
+
+    /// The same for sessions that begin from now on: none of before is resumed.
+    fn anew(&self) -> Result<Self, ListenError> {
+        Ok(Self { ticketer: Ticketer::new()?, ..self.clone() })
+    }
+
+    fn address_tokens(&self) -> ValidationTokenConfig {
+        let mut config = ValidationTokenConfig::default();
+        config.sent(ADDRESS_TOKENS).lifetime(ADDRESS_TOKEN_LIFETIME).log(self.used.clone());
+        config
+    }
+}
+
 /// The same at every start: a client that sends to a node which was started again is told at once that its connection is
 /// gone (RFC 9000 section 10.3), and need not wait for `idle-timeout`.
-fn endpoint_config(key: &NodeKey) -> EndpointConfig {
-    let reset = key.derived("stateless reset");
+fn endpoint_config(keys: &NodeKeys) -> EndpointConfig {
+    let reset = keys.derived("stateless reset");
     let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset)));
-    let [a, b, c, d, e, f, g, h, ..] = key.derived("connection ids");
+    let [a, b, c, d, e, f, g, h, ..] = keys.derived("connection ids");
     let ids = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
     config
@@ -267,6 +353,14 @@ fn transport(limits: &Limits) -> TransportConfig {
     transport
 }
 
+/// For the next connection; it brings one for the one behind it.
+const ADDRESS_TOKENS: u32 = 1;
+/// As long as a TLS ticket is good.
+const ADDRESS_TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+/// Used tokens that are remembered, in two filters of half as much: with so many in a lifetime one in about 4,500 is wrongly
+/// taken for used, and its client asked to prove its address.
+const USED_TOKENS_BYTES: usize = 1 << 20;
+const USED_TOKENS: u64 = 200_000;
 /// A control stream, and room for types that a later version brings.
 const CLIENT_UNI_STREAMS: u32 = 4;
 /// Bytes kept of an attempt before it is taken: the rest of a ClientHello of two datagrams, twice.

@@ -31,7 +31,7 @@ use crate::log::folder::Folder;
 use crate::log::keeper::{Keeper, Recent, lock, restore};
 pub(crate) use crate::log::past::Past;
 pub(crate) use crate::log::service::LogService;
-use crate::node_key::NodeKeyError;
+use crate::node_keys::NodeKeysError;
 
 /// The log of a node: what is asked of it while its thread lets it grow.
 pub(crate) struct Log {
@@ -196,7 +196,7 @@ pub enum LogError {
     Checkpoint(#[from] CheckpointError),
     /// The log's key.
     #[error(transparent)]
-    Key(#[from] NodeKeyError),
+    Key(#[from] NodeKeysError),
     /// The journal is older than the log.
     #[error(
         "transparency log: {size} entries were signed and the journal has {entries}: it was restored from a backup; \

@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     requests: Family<Request, Counter>,
     request_seconds: Histogram,
     refusals: Family<Refused, Counter>,
+    policy_reloads: Family<Reload, Counter>,
     pub(crate) connections: Gauge,
     pub(crate) journal: JournalMetrics,
     pub(crate) bus: BusMetrics,
@@ -66,6 +67,11 @@ struct Request {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reload {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Refused {
     reason: String,
 }
@@ -76,6 +82,7 @@ impl Default for Metrics {
             requests: Family::default(),
             request_seconds: seconds(),
             refusals: Family::default(),
+            policy_reloads: Family::default(),
             connections: Gauge::default(),
             journal: JournalMetrics {
                 entries: Counter::default(),
@@ -103,6 +110,12 @@ impl Metrics {
         self.refusals.get_or_create(&Refused { reason: reason.to_string() }).inc_by(count);
     }
 
+    /// Policies were read again: they are in force, or there is something wrong with them.
+    pub(crate) fn policies_reloaded(&self, is_good: bool) {
+        let result = if is_good { "ok" } else { "invalid" };
+        self.policy_reloads.get_or_create(&Reload { result }).inc();
+    }
+
     /// The text that a scrape gets; `durable` entries are in the journal, for an audit stream to have.
     pub(crate) fn text(&self, in_flight: usize, durable: Option<u64>) -> String {
         let mut registry = Registry::with_prefix("cmtpd");
@@ -117,6 +130,8 @@ impl Metrics {
         registry.register("connections", "Connections", self.connections.clone());
         let help = "Refused before a token was accepted";
         registry.register("refusals", help, self.refusals.clone());
+        let help = "Policies that were read again; invalid ones did not come into force";
+        registry.register("policy_reloads", help, self.policy_reloads.clone());
         let JournalMetrics { entries, bytes, commit_seconds } = self.journal.clone();
         registry.register("journal_entries", "Entries that were journalled", entries);
         let help = "Written to the journal";

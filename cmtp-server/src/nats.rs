@@ -28,7 +28,7 @@ use crate::metrics::BusMetrics;
 use crate::nats::keys::Keys;
 use crate::nats::replies::Replies;
 use crate::node::NodeError;
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 use crate::refusal::Refusal;
 
 pub(crate) use self::audit::AuditStream;
@@ -53,12 +53,12 @@ impl Bus {
     /// Connects, where there is a bus.
     pub(crate) async fn open(
         configured: &config::Bus,
-        key: &Arc<NodeKey>,
+        node_keys: &Arc<NodeKeys>,
         metrics: BusMetrics,
     ) -> Result<Option<Self>, NodeError> {
         let config::Bus::Nats(url) = configured else { return Ok(None) };
         let failed = |source| NodeError::Bus { url: configured.to_string(), source };
-        let keys = Keys::new(Arc::clone(key)).map_err(|_unspecified| NodeError::NoEntropy)?;
+        let keys = Keys::new(Arc::clone(node_keys)).map_err(|_unspecified| NodeError::NoEntropy)?;
         let keys = Arc::new(keys);
         let prefix = bus::inbox_prefix();
         let replies = Arc::new(Replies::new(&prefix, metrics.clone()));
@@ -77,6 +77,11 @@ impl Bus {
         ));
         let running = Arc::new([receiving, giving].map(AbortOnDropHandle::new));
         Ok(Some(Self { client, replies, keys, metrics, link, _running: running }))
+    }
+
+    /// Gives services this list from now on.
+    pub(crate) fn renew(&self, keys: Arc<NodeKeys>) {
+        self.keys.renew(keys);
     }
 
     /// Publishes a request, and waits for its reply without an end: that is the caller's to set.

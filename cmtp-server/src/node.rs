@@ -1,17 +1,23 @@
 //! The node: what all connections share.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cmtp_codec::{Digest, KeyList, PublicKey};
-use cmtp_spec::{JournalMode, limits};
+use cmtp_client::Identity;
+use cmtp_client::policy::PolicyError;
+use cmtp_codec::{PublicKey, RecoveryCommitment, SigningKey};
+use cmtp_spec::{EntryType, JournalMode, limits};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use crate::addresses::Addresses;
 use crate::audit_stream::Audit;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, SessionSettings};
 use crate::erasure::Eraser;
+use crate::issuers::{IssuerOpenError, Issuers};
 use crate::journal::{
     Draft, Journal, JournalConfig, JournalError, JournalOpenError, JournalReport,
 };
@@ -20,22 +26,27 @@ use crate::log::{Cosigners, Log, LogConfig, LogError, LogService, Past};
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::nats::{AuditStream, Bus, ConnectError, SubscribeError};
-use crate::node_key::{NodeKey, NodeKeyError};
+use crate::node_keys::{NodeKeys, NodeKeysError};
+use crate::policies::Keeper;
 use crate::rebuild::{RebuildError, Rebuilt};
 use crate::refusals::Refusals;
 use crate::room::Room;
 use crate::routes::{BuiltIn, Routes};
 use crate::service::Services;
+use crate::sessions::{SessionService, Sessions};
 use crate::writes::{self, Writes};
 
-/// What a node is and knows: key, journal, names, routes. All connections share it.
+/// What a node is and knows: keys, journal, names, routes. All connections share it.
 pub struct Node {
-    pub(crate) key: Arc<NodeKey>,
-    /// Signed once: a connection without a token costs no signature but TLS's.
-    pub(crate) keys: KeyList,
+    did: PublicKey,
+    /// Those that it shows. What the journal signs with follows them.
+    keys: watch::Sender<Arc<NodeKeys>>,
+    /// Held by whoever changes what is in force.
+    changing: tokio::sync::Mutex<()>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) log: Arc<Log>,
     pub(crate) writes: Arc<Writes>,
+    pub(crate) sessions: Arc<Sessions>,
     built_in: BuiltIn,
     services: Services,
     bus: Option<Bus>,
@@ -50,8 +61,10 @@ pub struct Node {
     pub(crate) metrics: Metrics,
     pub(crate) room: Room,
     pub(crate) refusals: Refusals,
-    /// Digest of the rules that decide beside the token; there are none yet: `cmtp-spec/spec/10-admission.md`.
-    pub(crate) policy: Digest,
+    pub(crate) addresses: Addresses,
+    /// Unset while the node has nothing but IAM.
+    serves: AtomicBool,
+    pub(crate) policies: Keeper,
     data: PathBuf,
     report: JournalReport,
     /// Where a log was followed: until then writes may come that were executed and are not known any more. Microseconds since
@@ -61,10 +74,14 @@ pub struct Node {
 
 /// What a reload replaces. A request keeps what was in force when it came.
 pub(crate) struct Live {
+    /// Whose layer key is the actor of the node's layers, and the sender on the bus.
+    pub(crate) keys: Arc<NodeKeys>,
     pub(crate) names: Names,
     pub(crate) routes: Routes,
     pub(crate) journal_mode: JournalMode,
     pub(crate) body_max: u64,
+    pub(crate) session: SessionSettings,
+    pub(crate) issuers: Arc<Issuers>,
     config: Config,
 }
 
@@ -85,7 +102,8 @@ impl Node {
     /// # Errors
     /// [`NodeError`] names the culprit.
     pub async fn open_with(config: &Config, services: Services) -> Result<Self, NodeError> {
-        let key = Arc::new(NodeKey::load_or_create(&config.data)?);
+        let keys = Arc::new(NodeKeys::load_or_create(&config.data)?);
+        let policies = Keeper::open(config)?;
         let metrics = Metrics::default();
         let journal = JournalConfig {
             folder: config.data.join(JOURNAL),
@@ -93,38 +111,55 @@ impl Node {
             merge_delay: config.log.merge_delay,
             metrics: metrics.journal.clone(),
         };
-        let mut rebuilt = Rebuilt::new(&key, now());
+        let mut rebuilt = Rebuilt::new(&keys, now());
         let (journal, report, unfinished) =
-            Journal::open(&journal, Arc::clone(&key), |commit| rebuilt.take(commit))?;
-        let Rebuilt { state, writes, notes, erased, .. } = rebuilt;
+            Journal::open(&journal, Arc::clone(&keys), |commit| rebuilt.take(commit))?;
+        let Rebuilt { state, writes, notes, erased, grants, unreadable, .. } = rebuilt;
+        // [SES-17] What was revoked is refused after each start.
+        if let Some(seal) = unreadable {
+            return Err(RebuildError::Revocation(seal).into());
+        }
         let (journal, writes) = (Arc::new(journal), Arc::new(writes));
-        let (log, followed) = open_log(config, &key, &journal).await?;
+        // They come with the first entry that is made, which may be of the log.
+        journal.begin(Arc::clone(&keys), notes.missing(&keys)?);
+        let (log, followed) = open_log(config, &keys, &journal).await?;
         let log = Arc::new(log);
-        let eraser = Eraser::new(key.public(), Arc::clone(&journal), Arc::clone(&writes), state);
+        let eraser = Eraser::new(keys.public(), Arc::clone(&journal), Arc::clone(&writes), state);
+        let sessions = Arc::new(Sessions::new(&keys, Arc::clone(&journal), grants));
+        let session_service =
+            SessionService { sessions: Arc::clone(&sessions), node: keys.public() };
         let built_in = BuiltIn {
             eraser: Arc::new(eraser),
             audit: Audit::new(journal.follow()),
             log: Arc::new(LogService { log: Arc::clone(&log), journal: journal.follow() }),
+            sessions: Arc::new(session_service),
         };
-        let bus = Bus::open(&config.bus, &key, metrics.bus.clone()).await?;
+        let bus = Bus::open(&config.bus, &keys, metrics.bus.clone()).await?;
         let publishing = match (config.audit.stream, &bus) {
             (false, _) => None,
             (true, None) => return Err(NodeError::NoBusForAudit),
             (true, Some(bus)) => {
                 let (follower, audit) = (journal.follow(), metrics.audit.clone());
-                let stream = AuditStream::new(bus, follower, &key.public(), config.audit, audit);
+                // The log may be one that was begun just now.
+                let of = (&keys.public(), journal.log_number());
+                let stream = AuditStream::new(bus, follower, of, config.audit, audit);
                 Some(AbortOnDropHandle::new(tokio::spawn(stream.run())))
             }
         };
+        let parts = (&Issuers::default(), &keys);
+        let live = Live::new(config, &built_in, bus.as_ref(), &services, parts)?;
         let node = Self {
-            live: RwLock::new(Arc::new(Live::new(config, &built_in, bus.as_ref(), &services)?)),
+            live: RwLock::new(Arc::new(live)),
+            did: keys.public(),
+            keys: watch::Sender::new(keys),
+            changing: tokio::sync::Mutex::default(),
             built_in,
+            sessions,
             log,
             bus,
             publishing,
             services,
-            policy: Digest::of(&[]),
-            keys: key.key_list(),
+            policies,
             writes,
             drain: CancellationToken::new(),
             exchanges: TaskTracker::new(),
@@ -132,8 +167,9 @@ impl Node {
             limits: config.limits.clone(),
             metrics,
             refusals: Refusals::default(),
+            addresses: Addresses::default(),
+            serves: AtomicBool::new(true),
             journal,
-            key,
             data: config.data.clone(),
             report,
             no_writes_until: followed.or(notes.followed).map(writes_begin),
@@ -147,7 +183,7 @@ impl Node {
         Ok(node)
     }
 
-    /// Takes over another configuration: names, routes, limits and journal modes, for requests that come from now on.
+    /// Takes over another configuration: names, routes, limits, journal modes and outside issuers, for requests that come from now on.
     ///
     /// Connections live on. What needs a new start (the address, the data directory, the bus) stays as it is; the keys of
     /// those that differ are given back.
@@ -155,8 +191,9 @@ impl Node {
     /// # Errors
     /// [`NodeError`] names the culprit; everything stays as it was.
     pub async fn reload(&self, config: &Config) -> Result<Vec<&'static str>, NodeError> {
+        let _changing = self.changing.lock().await;
         let before = self.live().config.clone();
-        let live = Live::new(config, &self.built_in, self.bus.as_ref(), &self.services)?;
+        let live = self.live_with(config, &self.keys())?;
         self.note_config(config).await?;
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
         let fixed = [
@@ -165,6 +202,7 @@ impl Node {
             ("data", before.data == config.data),
             ("bus", before.bus == config.bus),
             ("http", before.http == config.http),
+            ("policy", before.policy == config.policy),
             ("audit", before.audit == config.audit),
             ("limits", before.limits == config.limits),
             ("log", before.log == config.log),
@@ -173,14 +211,118 @@ impl Node {
         Ok(fixed.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect())
     }
 
+    fn live_with(&self, config: &Config, keys: &Arc<NodeKeys>) -> Result<Live, NodeError> {
+        let (bus, issuers) = (self.bus.as_ref(), self.issuers());
+        Live::new(config, &self.built_in, bus, &self.services, (&issuers, keys))
+    }
+
+    /// Takes over the keys that the data directory has by now, where their list is newer; whether it is.
+    ///
+    /// # Errors
+    /// [`NodeError`] names the culprit; the keys of before stay in force.
+    pub async fn renew_keys(&self) -> Result<bool, NodeError> {
+        let _changing = self.changing.lock().await;
+        let data = self.data.clone();
+        let reading = tokio::task::spawn_blocking(move || NodeKeys::load(&data));
+        let lost = || NodeKeysError::Lost { path: self.data.clone() };
+        let newer = Arc::new(reading.await.map_err(|_panicked| lost())??);
+        let number = newer.list().number;
+        if newer.public() != self.did {
+            return Err(NodeKeysError::OtherRoot { path: self.data.clone() }.into());
+        }
+        if number <= self.keys().list().number {
+            return Ok(false);
+        }
+        let config = self.live().config.clone();
+        let note = Draft::note(EntryType::KEYS, &newer.key_list().to_bytes());
+        let note = note.map_err(RebuildError::from)?;
+        let live = self.live_with(&config, &newer)?;
+        if let Some(bus) = &self.bus {
+            bus.renew(Arc::clone(&newer));
+        }
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+        // First everybody is shown them, who then knows whose seals come.
+        self.keys.send_replace(Arc::clone(&newer));
+        tokio::time::sleep(SHOWN).await;
+        self.journal.begin(newer, vec![note]);
+        let noted = self.journal.noted().await.map_err(RebuildError::from);
+        noted.or_else(unless_full)?;
+        tracing::info!(number, "the keys of a new list are in use");
+        Ok(true)
+    }
+
+    /// Looks twice a second whether the data directory has other keys, and takes them over; ends never.
+    pub async fn keep_keys(&self) {
+        let mut every = tokio::time::interval(LOOK);
+        let mut seen = None;
+        loop {
+            every.tick().await;
+            let stamp = NodeKeys::stamp(&self.data).await;
+            if stamp == seen {
+                continue;
+            }
+            seen = stamp;
+            if let Err(error) = self.renew_keys().await {
+                tracing::error!(%error, "the keys of before stay in use");
+            }
+        }
+    }
+
+    /// The keys that the node shows now.
+    pub(crate) fn keys(&self) -> Arc<NodeKeys> {
+        Arc::clone(&self.keys.borrow())
+    }
+
+    /// Looks at the keys that the node shows now, for a moment.
+    pub(crate) fn with_keys<T>(&self, look: impl FnOnce(&NodeKeys) -> T) -> T {
+        look(&self.keys.borrow())
+    }
+
+    /// Sees the keys that the node shows.
+    pub(crate) fn watch_keys(&self) -> watch::Receiver<Arc<NodeKeys>> {
+        self.keys.subscribe()
+    }
+
     /// What is in force now.
     pub(crate) fn live(&self) -> Arc<Live> {
         Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The outside issuers that are trusted now.
+    pub fn issuers(&self) -> Arc<Issuers> {
+        Arc::clone(&self.live().issuers)
+    }
+
     /// Seconds to wait with a write whose id may be one that was executed in what was lost.
     pub(crate) fn writes_after(&self, message_id: &[u8; 16], now: u64) -> Option<u64> {
         writes::wait(self.no_writes_until?, writes::id_time(message_id), now)
+    }
+
+    /// Keeps all services back but IAM: sessions can be opened, and whatever else is asked for gets 503.
+    pub fn hold_services(&self) {
+        self.serves.store(false, Ordering::Release);
+    }
+
+    /// Starts the services that [`Node::hold_services`] kept back.
+    pub fn start_services(&self) {
+        self.serves.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn serves(&self) -> bool {
+        self.serves.load(Ordering::Acquire)
+    }
+
+    /// Who the node is where it calls, itself or others.
+    ///
+    /// # Errors
+    /// [`NodeError::NoEntropy`]; no seed is known that is refused.
+    pub fn identity(&self) -> Result<Identity, NodeError> {
+        let keys = self.keys();
+        let refused = |_refused| NodeError::NoEntropy;
+        let recovery = SigningKey::from_seed(&keys.derived("own recovery")).map_err(refused)?;
+        let identity = Identity::from_seed(&keys.derived("own persona"));
+        let identity = identity.map_err(|_refused| NodeError::NoEntropy)?;
+        Ok(identity.committed(RecoveryCommitment::to(&recovery.public())))
     }
 
     /// What was refused before a token was accepted.
@@ -194,8 +336,8 @@ impl Node {
     }
 
     /// Who the node is.
-    pub fn did(&self) -> PublicKey {
-        self.key.public()
+    pub const fn did(&self) -> PublicKey {
+        self.did
     }
 
     /// What the journal held when the node was opened.
@@ -266,18 +408,18 @@ impl Node {
 /// is begun, and the time of that given back.
 async fn open_log(
     config: &Config,
-    key: &NodeKey,
+    keys: &NodeKeys,
     journal: &Journal,
 ) -> Result<(Log, Option<u64>), NodeError> {
     let number = journal.log_number();
     let root = config.data.join(LOG);
     let mut cosigners = Cosigners::new(&config.log.witnesses);
-    let past = Past::gather(&root, key, number, &mut cosigners)?;
+    let past = Past::gather(&root, keys, number, &mut cosigners)?;
     let open = |number: u32, past: &Past, cosigners: Cosigners| {
         let folder = root.join(number.to_string());
         let interval = config.log.interval;
         let log = LogConfig { number, folder: &folder, interval, past };
-        Ok::<_, NodeError>(Log::open(&log, key.log_signer(number)?, journal.follow(), cosigners)?)
+        Ok::<_, NodeError>(Log::open(&log, keys.log_signer(number)?, journal.follow(), cosigners)?)
     };
     let error = match open(number, &past, cosigners) {
         Err(NodeError::Log(error)) if config.follow_log && error.is_of_the_past() => error,
@@ -304,12 +446,16 @@ impl Live {
         built_in: &BuiltIn,
         bus: Option<&Bus>,
         services: &Services,
+        (issuers, keys): (&Issuers, &Arc<NodeKeys>),
     ) -> Result<Self, NodeError> {
         config.check()?;
         Ok(Self {
+            issuers: Arc::new(issuers.reopen(config)?),
+            keys: Arc::clone(keys),
             names: Names::new(config.names.clone()),
-            routes: Routes::open(config, built_in, bus, services)?,
+            routes: Routes::open(config, built_in, bus, services, keys)?,
             journal_mode: config.journal.mode,
+            session: config.session.clone(),
             // A body that never fits into memory would be waited for in vain.
             body_max: config
                 .body_max
@@ -336,9 +482,12 @@ fn unless_full(error: RebuildError) -> Result<(), RebuildError> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
-    /// Its key.
+    /// Its keys.
     #[error(transparent)]
-    Key(#[from] NodeKeyError),
+    Key(#[from] NodeKeysError),
+    /// Its policies.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Its journal.
     #[error(transparent)]
     Journal(#[from] JournalOpenError),
@@ -383,6 +532,9 @@ pub enum NodeError {
     /// What the file says can't be in force.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// An issuer's keys.
+    #[error(transparent)]
+    Issuer(#[from] IssuerOpenError),
     /// A route to a service that there is not.
     #[error(
         "a route leads to local:{name}, and there is no such service in this node: there are {known}"
@@ -408,6 +560,10 @@ pub(crate) fn now() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// Between two looks at the keys on the disk.
+const LOOK: Duration = Duration::from_millis(500);
+/// For KEYS to be with those that are connected before the first seal by a new key.
+const SHOWN: Duration = Duration::from_millis(100);
 /// How often refusals are summed up: at most 1,440 entries a day, whoever floods the node.
 const SUMMARY: Duration = Duration::from_secs(60);
 /// The journal's folder in the data directory.

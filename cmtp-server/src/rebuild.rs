@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use cmtp_client::entropy;
 use cmtp_codec::journal::{Commit, Degree, Erasure, MessageReader, Piece, PieceError, read_links};
 use cmtp_codec::log::log_origin;
+use cmtp_codec::session::{GrantName, Issued, Message, granted_of};
 use cmtp_codec::{Chain, Digest, Entry, Fqmn, Layer, Link, PublicKey, RedactedLayer};
 use cmtp_spec::{EntryFlags, EntryType, FieldIndex, JournalMode, LayerFlags, Opcode, Status, Step};
 
@@ -11,8 +12,9 @@ use crate::answer::mark_dispatched;
 use crate::config::Config;
 use crate::journal::{Draft, JournalError, ReadError, hide};
 use crate::node::{self, Node};
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 use crate::refusal::Refusal;
+use crate::sessions::{Grants, Kept, Revoked};
 use crate::state::State;
 use crate::writes::{self, Writes};
 
@@ -23,6 +25,9 @@ pub(crate) struct Rebuilt {
     pub(crate) notes: Notes,
     /// What was noted as erased, each with its entries: a crash may have come before their keys were destroyed.
     pub(crate) erased: Vec<(Vec<u64>, Degree)>,
+    pub(crate) grants: Grants,
+    /// F of a revocation that can't be read: with it nobody knows what is to be refused.
+    pub(crate) unreadable: Option<Digest>,
     now: u64,
 }
 
@@ -34,13 +39,32 @@ pub(crate) struct Notes {
     pub(crate) followed: Option<u64>,
     pub(crate) keys: Option<Digest>,
     pub(crate) config: Option<Digest>,
+    pub(crate) policy: Option<Digest>,
+}
+
+impl Notes {
+    /// [NKY-5] What the journal lacks before these keys may sign: that it was opened, and the list that has them.
+    pub(crate) fn missing(&self, keys: &NodeKeys) -> Result<Vec<Draft>, RebuildError> {
+        let mut missing = Vec::new();
+        if !self.opened {
+            let origin = log_origin(&keys.public(), 0);
+            missing.push(Draft::opened(0, origin.as_bytes())?);
+        }
+        let list = keys.key_list().to_bytes();
+        if self.keys != Some(Digest::of(&list)) {
+            missing.push(Draft::note(EntryType::KEYS, &list)?);
+        }
+        Ok(missing)
+    }
 }
 
 impl Rebuilt {
-    pub(crate) fn new(key: &NodeKey, now: u64) -> Self {
-        let state = State::new(&key.derived("erased State"));
-        let writes = Writes::new(&key.derived("erased writes"));
-        Self { state, writes, notes: Notes::default(), erased: Vec::new(), now }
+    pub(crate) fn new(keys: &NodeKeys, now: u64) -> Self {
+        let state = State::new(&keys.derived("erased State"));
+        let writes = Writes::new(&keys.derived("erased writes"));
+        let (notes, grants) = (Notes::default(), Grants::default());
+        let (erased, unreadable) = (Vec::new(), None);
+        Self { state, writes, notes, erased, grants, unreadable, now }
     }
 
     /// Takes the next commit of the journal.
@@ -53,6 +77,8 @@ impl Rebuilt {
                 }
                 EntryType::KEYS => self.notes.keys = Some(piece.entry.seal),
                 EntryType::CONFIG => self.notes.config = Some(piece.entry.seal),
+                EntryType::REVOKED => self.take_revocation(index, piece),
+                EntryType::POLICY => self.notes.policy = Some(piece.entry.seal),
                 EntryType::INTENT => self.take_intent(index, piece),
                 EntryType::OUTCOME => self.take_outcome(index, piece),
                 other => {
@@ -83,12 +109,30 @@ impl Rebuilt {
         }
     }
 
-    fn take_outcome(&self, index: u64, piece: &Piece) {
+    /// [SES-17] After each start.
+    fn take_revocation(&mut self, index: u64, piece: &Piece) {
+        let content = piece.hidden.content(&piece.entry.seal);
+        let line = content.as_ref().and_then(|line| std::str::from_utf8(line).ok());
+        match line.and_then(Revoked::from_line) {
+            Some(revoked) => self.grants.revoke(&revoked, index),
+            None => self.unreadable = Some(piece.entry.seal),
+        }
+    }
+
+    fn take_grant(&mut self, index: u64, piece: &Piece) {
+        // [SES-18] Also of one that is over: the persona's first commitment stays.
+        if let Some((name, kept)) = consented(piece) {
+            self.grants.begin(name, kept, index);
+        }
+    }
+
+    fn take_outcome(&mut self, index: u64, piece: &Piece) {
         if piece.begin == index {
             if let Some((caller, origin)) = self.known(piece) {
                 self.writes.restore(caller, piece.entry.message_id, origin, vec![index]);
             }
             self.take_effect(piece);
+            self.take_grant(index, piece);
             return;
         }
         let no_effect = piece.entry.flags.0 & EntryFlags::NO_EFFECT.0 != 0;
@@ -107,6 +151,19 @@ impl Rebuilt {
             self.state.restore(&target, &origin, version);
         }
     }
+}
+
+/// The grant that a consent made which is this piece.
+fn consented(piece: &Piece) -> Option<(GrantName, Kept)> {
+    let Entry { entry_type, opcode, status, .. } = piece.entry;
+    if entry_type != EntryType::OUTCOME || opcode != Opcode::IW || status >= Status::BAD_REQUEST {
+        return None;
+    }
+    let links = read_links(piece.hidden.content(&piece.entry.seal)?, 0).ok()?;
+    let serve = links.iter().filter_map(Link::layer).find(|layer| layer.step == Step::SERVE)?;
+    let granted = granted_of(serve)?;
+    let issued = Issued::from_bytes(serve.data()?).ok()?;
+    Some((issued.grant, Kept::from_granted(granted).ok()?))
 }
 
 /// Caller and L_0 of a message that begins with this piece.
@@ -142,8 +199,21 @@ pub(crate) fn read_erasure(piece: &Piece) -> Option<Erasure> {
 impl Node {
     /// Ends a message that has no final seal, because a crash came or the disk was full; its entries are given back.
     pub(crate) async fn close_message(&self, pieces: &[u64]) -> Result<Vec<u64>, RebuildError> {
+        let recorded = loop {
+            match self.try_close(pieces).await {
+                // The node's keys were replaced meanwhile.
+                Err(RebuildError::Journal(JournalError::OtherKey)) => {}
+                closed => break closed?,
+            }
+        };
+        let mut closed = pieces.to_vec();
+        closed.push(recorded);
+        Ok(closed)
+    }
+
+    async fn try_close(&self, pieces: &[u64]) -> Result<u64, RebuildError> {
         let message = self.journal.read(pieces)?;
-        let key = self.key.layer_key().public();
+        let key = self.journal.signing().layer_key().public();
         let time = message.links().last().map_or(0, Link::time).max(node::now());
         let layer = |step| Ok::<_, RebuildError>(Layer::new(step, key, time, entropy::salt()?));
         let is_stream = message.links().iter().any(|link| link.step() == Step::SEGMENT);
@@ -157,70 +227,25 @@ impl Node {
             let layer = mark_dispatched(layer(Step::SERVE)?, &refusal);
             (layer, EntryType::OUTCOME, EntryFlags::OUTCOME_UNKNOWN)
         };
-        let draft = self.closing(&message, pieces, layer, (entry_type, flags))?;
+        let draft = closing(key, &message, pieces, layer, (entry_type, flags))?;
         let recorded = self.journal.record(draft).await?;
-        let mut pieces = pieces.to_vec();
         if entry_type == EntryType::OUTCOME {
             self.writes.restore_outcome(pieces.first().copied().unwrap_or(0), Some(recorded.index));
         }
-        pieces.push(recorded.index);
-        Ok(pieces)
+        Ok(recorded.index)
     }
 
-    fn closing(
-        &self,
-        message: &MessageReader,
-        pieces: &[u64],
-        layer: Layer,
-        (entry_type, flags): (EntryType, EntryFlags),
-    ) -> Result<Draft, RebuildError> {
-        let mut chain: Chain = message.chain();
-        chain.append(&layer).map_err(PieceError::from).map_err(ReadError::from)?;
-        let seal = chain.seal(&self.key.layer_key().public());
-        let (mut content, mut cores) = (BytesMut::new(), BytesMut::new());
-        layer.encode(&mut content);
-        let status = layer.status;
-        if let Some(core) = chain.core() {
-            Link::Core(RedactedLayer { core: *core, signature: None }).encode(&mut cores);
-        }
-        let origin = message.links().first().and_then(Link::layer);
-        let target = origin.and_then(|origin| origin.text(FieldIndex::TARGET)).unwrap_or_default();
-        let before = message.links().iter().rev().map(Link::status).find(|it| *it != Status::NONE);
-        Ok(Draft {
-            mode: JournalMode::WAL,
-            entry_type,
-            opcode: Opcode::of_target(target),
-            flags,
-            // [PRC-4] The status of the last layer whose status is not 0.
-            status: if status == Status::NONE { before.unwrap_or(status) } else { status },
-            layers: chain.length(),
-            message_id: origin
-                .and_then(|origin| origin.fixed(FieldIndex::MESSAGE_ID))
-                .unwrap_or_default(),
-            seal,
-            begin: pieces.first().copied(),
-            hidden: hide(&cores, &content, &seal)?,
-        })
-    }
-
-    /// Notes that the log was opened, and key list and configuration where they are new.
+    /// Notes what the journal lacks, and configuration and policies where they are new.
     pub(crate) async fn note_beginning(
         &self,
         notes: &Notes,
         config: &Config,
     ) -> Result<(), RebuildError> {
-        if !notes.opened {
-            let origin = log_origin(&self.key.public(), 0);
-            self.journal.record(Draft::opened(0, origin.as_bytes())?).await?;
-        }
-        let keys = self.keys.to_bytes();
-        if notes.keys != Some(Digest::of(&keys)) {
-            self.journal.record(Draft::note(EntryType::KEYS, &keys)?).await?;
-        }
+        self.journal.noted().await?;
         if notes.config != Some(Digest::of(config.to_toml().as_bytes())) {
             self.note_config(config).await?;
         }
-        Ok(())
+        self.note_policies(notes.policy).await
     }
 
     /// Notes counted refusals, in mode `async`: nothing waits for them.
@@ -238,6 +263,44 @@ impl Node {
     }
 }
 
+/// The end of a message, sealed by `key`.
+fn closing(
+    key: PublicKey,
+    message: &MessageReader,
+    pieces: &[u64],
+    layer: Layer,
+    (entry_type, flags): (EntryType, EntryFlags),
+) -> Result<Draft, RebuildError> {
+    let mut chain: Chain = message.chain();
+    chain.append(&layer).map_err(PieceError::from).map_err(ReadError::from)?;
+    let seal = chain.seal(&key);
+    let (mut content, mut cores) = (BytesMut::new(), BytesMut::new());
+    layer.encode(&mut content);
+    let status = layer.status;
+    if let Some(core) = chain.core() {
+        Link::Core(RedactedLayer { core: *core, signature: None }).encode(&mut cores);
+    }
+    let origin = message.links().first().and_then(Link::layer);
+    let target = origin.and_then(|origin| origin.text(FieldIndex::TARGET)).unwrap_or_default();
+    let before = message.links().iter().rev().map(Link::status).find(|it| *it != Status::NONE);
+    Ok(Draft {
+        mode: JournalMode::WAL,
+        entry_type,
+        opcode: Opcode::of_target(target),
+        flags,
+        // [PRC-4] The status of the last layer whose status is not 0.
+        status: if status == Status::NONE { before.unwrap_or(status) } else { status },
+        layers: chain.length(),
+        message_id: origin
+            .and_then(|origin| origin.fixed(FieldIndex::MESSAGE_ID))
+            .unwrap_or_default(),
+        seal,
+        sealed_by: Some(key),
+        begin: pieces.first().copied(),
+        hidden: hide(&cores, &content, &seal)?,
+    })
+}
+
 /// Why what the journal holds can't be taken up again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -250,6 +313,11 @@ pub enum RebuildError {
     #[error("{0}; make room in the data directory")]
     #[expect(private_interfaces, reason = "it is shown, not taken apart")]
     Journal(#[from] JournalError),
+    /// A revocation that can't be read.
+    #[error(
+        "the journal's revocation {0} can't be read, and what it revoked would be accepted; restore its keys from a backup"
+    )]
+    Revocation(Digest),
     /// No randomness.
     #[error(transparent)]
     Randomness(#[from] entropy::NoEntropy),

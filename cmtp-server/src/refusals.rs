@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::sessions::SessionFault;
 use crate::token::TokenError;
 
 /// Refusals by reason, since they were last taken.
@@ -50,6 +51,10 @@ pub enum Reason {
     Exhausted,
     /// The token itself, by the check that failed: 401.
     Token(TokenError),
+    /// A token that was revoked, or whose grant has ended: 401.
+    Revoked,
+    /// A message of the session handshake, by the check that failed.
+    Session(SessionFault),
     /// A handshake without our ALPN.
     Alpn,
     /// A handshake that failed or took longer than `header-timeout`.
@@ -58,6 +63,8 @@ pub enum Reason {
     AddressNotValidated,
     /// A connection for which there was no place.
     NoPlace,
+    /// A connection from an address that showed too many bad tokens.
+    BadAddress,
 }
 
 impl From<TokenError> for Reason {
@@ -66,20 +73,29 @@ impl From<TokenError> for Reason {
     }
 }
 
+impl From<SessionFault> for Reason {
+    fn from(fault: SessionFault) -> Self {
+        Self::Session(fault)
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoToken => "no-token",
             Self::UnknownDigest => "unknown-digest",
-            Self::OutsideTimes => "outside-times",
+            Self::OutsideTimes => "token-outside-times",
             Self::Proof => "proof",
             Self::Actor => "actor",
             Self::Exhausted => "exhausted",
             Self::Token(error) => error.word(),
+            Self::Revoked => "revoked",
+            Self::Session(fault) => fault.word(),
             Self::Alpn => "alpn",
             Self::Handshake => "handshake",
             Self::AddressNotValidated => "address-not-validated",
             Self::NoPlace => "no-place",
+            Self::BadAddress => "bad-address",
         })
     }
 }

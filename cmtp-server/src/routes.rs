@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cmtp_codec::{Fqmn, Pattern, subject};
-use cmtp_spec::{BusAuth, JournalMode, Status, limits};
+use cmtp_spec::{BusAuth, JournalMode, Status, binding, limits};
 
 use crate::audit_stream::Audit;
 use crate::config::{Config, Destination, RouteConfig};
@@ -12,8 +12,10 @@ use crate::erasure::Eraser;
 use crate::log::LogService;
 use crate::nats;
 use crate::node::NodeError;
+use crate::node_keys::NodeKeys;
 use crate::refusal::Refusal;
 use crate::service::{self, Service, Services};
+use crate::sessions::SessionService;
 use crate::state::State;
 
 /// The route table: the first route that covers a target counts.
@@ -24,6 +26,7 @@ pub(crate) struct BuiltIn {
     pub(crate) eraser: Arc<Eraser>,
     pub(crate) log: Arc<LogService>,
     pub(crate) audit: Audit,
+    pub(crate) sessions: Arc<SessionService>,
 }
 
 /// Where targets lead that a pattern covers.
@@ -46,6 +49,7 @@ pub(crate) enum Handler {
     Log(Arc<LogService>),
     Audit(Audit),
     Eraser(Arc<Eraser>),
+    Sessions(Arc<SessionService>),
     Plain(Arc<nats::Plain>),
     Layered(Arc<nats::Layered>),
 }
@@ -73,6 +77,7 @@ impl Handler {
             Self::Log(log) => log.as_ref(),
             Self::Audit(audit) => audit,
             Self::Eraser(eraser) => eraser.as_ref(),
+            Self::Sessions(sessions) => sessions.as_ref(),
             Self::Plain(plain) => plain.as_ref(),
             Self::Layered(layered) => layered.as_ref(),
         }
@@ -86,9 +91,21 @@ impl Routes {
         built_in: &BuiltIn,
         bus: Option<&nats::Bus>,
         services: &Services,
+        keys: &Arc<NodeKeys>,
     ) -> Result<Self, NodeError> {
         let mut routes = Vec::with_capacity(config.routes.len() + BUILT_IN.len() + 1);
-        // The first, so that no route of the configuration takes it to a bus.
+        // The first, so that no route of the configuration takes them to a bus.
+        for serves_writes in [false, true] {
+            routes.push(Route {
+                pattern: Pattern::parse(binding::SESSION_PATTERN)
+                    .map_err(|_built_in| NodeError::no_service(ERASE, services))?,
+                serves_writes,
+                subject: None,
+                service: Handler::Sessions(Arc::clone(&built_in.sessions)),
+                timeout: Duration::from_secs(limits::SERVICE_DEADLINE),
+                journal: JournalMode::WAL,
+            });
+        }
         routes.push(Route {
             pattern: Pattern::parse(ERASE)
                 .map_err(|_built_in| NodeError::no_service(ERASE, services))?,
@@ -100,7 +117,7 @@ impl Routes {
             journal: JournalMode::WAL,
         });
         for route in &config.routes {
-            routes.push(Route::open(route, bus, config, built_in, services)?);
+            routes.push(Route::open(route, bus, config, built_in, services, keys)?);
         }
         for (target, serves_writes, name) in BUILT_IN {
             let missing = || NodeError::no_service(name, services);
@@ -130,6 +147,7 @@ impl Route {
         config: &Config,
         built_in: &BuiltIn,
         services: &Services,
+        keys: &Arc<NodeKeys>,
     ) -> Result<Self, NodeError> {
         let (service, subject) = match &route.to {
             Destination::Local(name) => {
@@ -147,7 +165,7 @@ impl Route {
                     let headers = route.headers.clone();
                     Handler::Plain(Arc::new(nats::Plain::new(bus, headers, body_max)))
                 } else {
-                    Handler::Layered(Arc::new(nats::Layered::new(bus, route, body_max)))
+                    Handler::Layered(Arc::new(nats::Layered::new(bus, route, body_max, keys)))
                 };
                 (handler, subject.clone())
             }

@@ -4,11 +4,11 @@ use cmtp_codec::log::log_origin;
 use cmtp_codec::{Digest, Entry, Receipt, Signature, Statement};
 use cmtp_spec::{EntryFlags, EntryType, JournalMode, Opcode, Status};
 
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 
 /// R0 in mode `none` for a refusal that the journal could not take: a signature and no more.
 pub(crate) fn unrecorded_receipt(
-    key: &NodeKey,
+    keys: &NodeKeys,
     log: u32,
     (opcode, message_id): (Opcode, [u8; 16]),
     (status, layers, seal): (Status, u32, Digest),
@@ -16,7 +16,7 @@ pub(crate) fn unrecorded_receipt(
 ) -> Receipt {
     let mut receipt = Receipt {
         statement: Statement {
-            log_origin: log_origin(&key.public(), log),
+            log_origin: log_origin(&keys.public(), log),
             // [RCP-3] In mode `none` the first index MUST be 2^64 − 1, which is none.
             first_index: None,
             count: 1,
@@ -35,6 +35,6 @@ pub(crate) fn unrecorded_receipt(
     };
     let entry: Entry = receipt.entry(status, layers, seal);
     receipt.statement.root = entry.leaf();
-    receipt.signature = receipt.statement.sign(key.layer_key());
+    receipt.signature = receipt.statement.sign(keys.layer_key());
     receipt
 }

@@ -34,6 +34,8 @@ pub trait Service: Send + Sync {
 pub struct Call<'a> {
     /// Who asks, by the key that the token names.
     pub caller: PublicKey,
+    /// The `jti` of that token.
+    pub token_id: &'a str,
     /// The target that the request's own became, without arguments.
     pub target: &'a Fqmn,
     /// The caller's layer: fields, arguments and body.

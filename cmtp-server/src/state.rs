@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::node_key::keyed_hash;
+use crate::node_keys::keyed_hash;
 use crate::refusal::Refusal;
 use crate::service::{Call, Effect, Reply, Service};
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use cmtp_client::entropy;
+use cmtp_codec::Fqmn;
 use cmtp_spec::{EntryFlags, EntryType, LayerFlags, Step, limits};
 use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
@@ -22,13 +23,21 @@ pub(crate) fn empty() -> Segments {
     futures::stream::empty().boxed()
 }
 
+/// Who asked for a stream, and for what: each target that was judged.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) proved: &'a Proved,
+    pub(crate) admitted: &'a Admitted,
+    pub(crate) targets: &'a [Fqmn],
+}
+
 /// Why no more bytes come.
 enum End {
     /// The service has said all.
     Complete,
     /// It broke off, with this.
     Refused(Refusal),
-    /// The caller, its token, or the node does not go on.
+    /// The caller, its token, the policies or the node do not go on.
     Cut,
 }
 
@@ -36,10 +45,10 @@ enum End {
 pub(crate) async fn serve(
     answer: &mut Answering<'_>,
     node: &Arc<Node>,
-    proved: &Proved,
-    admitted: &Admitted,
+    Asked { proved, admitted, targets }: Asked<'_>,
     mut segments: Segments,
 ) -> Result<(), Fault> {
+    let mut denied = pin!(admitted.asker.denied(node, targets));
     let mut count = 0;
     // The first bytes wait for nothing.
     let mut sealed = Instant::now().checked_sub(GATHER).unwrap_or_else(Instant::now);
@@ -49,11 +58,15 @@ pub(crate) async fn serve(
             break End::Cut;
         }
         let next = tokio::select! {
-            next = segments.next() => next,
+            // A service that always has something to say must not outtalk the end.
+            biased;
             _stopped = answer.stopped() => break End::Cut,
             // [QUI-26] When no token of the caller is valid any more, and when the node stops.
-            () = token_expired(proved, admitted) => break End::Cut,
+            () = session_over(node, proved, admitted) => break End::Cut,
             () = node.draining() => break End::Cut,
+            // [POL-12] Where a new set denies a target of the stream, it MUST end with `cut` within a second.
+            () = &mut denied => break End::Cut,
+            next = segments.next() => next,
         };
         let bytes = match next {
             Some(Ok(bytes)) if bytes.is_empty() => continue,
@@ -125,16 +138,34 @@ fn cut(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
     })
 }
 
-/// Waits until no token of the caller that this connection showed is valid any more.
-async fn token_expired(proved: &Proved, admitted: &Admitted) {
+/// Waits until no token of the caller that this connection showed is valid any more, or the one that the stream was admitted by
+/// is revoked.
+async fn session_over(node: &Node, proved: &Proved, admitted: &Admitted) {
+    let (mut revocations, mut keys) = (node.sessions.revocations(), node.watch_keys());
     loop {
-        let expires = proved.expires(&admitted.caller).max(admitted.token.expires_at());
-        let left = expires.saturating_sub(node::now());
+        // [SES-17] And MUST end streams that were admitted by them.
+        if node.sessions.refuses(&admitted.token) {
+            return;
+        }
+        let now = node::now();
+        let expires = {
+            let keys = keys.borrow_and_update();
+            let other = proved.expires(&admitted.caller, node, &keys, now);
+            let is_good = admitted.token.is_by(&keys, now);
+            if is_good { other.max(admitted.token.expires_at()) } else { other }
+        };
+        let left = expires.saturating_sub(now);
         if left == 0 {
             return;
         }
-        let mut expiry = pin!(tokio::time::sleep(Duration::from_micros(left)));
-        expiry.as_mut().await;
+        let expiry = pin!(tokio::time::sleep(Duration::from_micros(left)));
+        tokio::select! {
+            () = expiry => {}
+            // The senders live as long as the node.
+            _revoked = revocations.changed() => {}
+            // [NKY-8] The key that signed the token may be among those that were replaced.
+            _replaced = keys.changed() => {}
+        }
     }
 }
 

@@ -1,14 +1,18 @@
 //! Tokens: minting, and the one check that accepts them. `cmtp-spec/spec/10-admission.md`.
 
+mod object;
+
 use std::time::Duration;
 
+use cmtp_codec::session::GrantName;
 use cmtp_codec::{Fqmn, Pattern, PublicKey, Scope, SignatureError, TooManyPatterns};
-use cmtp_spec::{binding, limits};
+use cmtp_spec::{KeyUse, binding, limits};
 use data_encoding::BASE64URL_NOPAD;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
+use crate::token::object::{Object, object};
 
 /// What a token is to allow.
 #[derive(Clone, Debug)]
@@ -26,35 +30,46 @@ impl Grant {
     ///
     /// # Errors
     /// [`MintError`].
-    pub fn mint(&self, key: &NodeKey, now: u64) -> Result<String, MintError> {
+    pub fn mint(&self, keys: &NodeKeys, now: u64) -> Result<String, MintError> {
         let lifetime = self.lifetime.as_secs();
         // [ADM-4] exp − iat MUST be at most `token-lifetime-max`.
         if lifetime == 0 || lifetime > limits::TOKEN_LIFETIME_MAX {
             return Err(MintError::Lifetime { lifetime });
         }
-        let spell = |patterns: &[Pattern]| patterns.iter().map(Pattern::to_string).collect();
         let mut id = [0; 16];
         aws_lc_rs::rand::fill(&mut id).map_err(|_no_entropy| SignatureError::Mismatch)?;
-        let node = key.public().to_string();
-        let claims = Claims {
-            iss: node.clone(),
-            aud: node,
-            sub: self.to.to_string(),
-            iat: now,
-            nbf: now,
-            exp: now + lifetime,
-            jti: BASE64URL_NOPAD.encode(&id),
-            scope: ScopeClaim { read: spell(self.scope.read()), write: spell(self.scope.write()) },
-            cnf: Confirmation { jwk: Jwk::of(&self.to) },
-        };
-        let mut header = Header::new(Algorithm::EdDSA);
-        header.typ = Some(binding::TOKEN_TYPE.to_owned());
-        header.kid = Some(key.token_key().public().multibase());
-        let signer = EncodingKey::from_ed_der(&key.token_key().to_pkcs8()?);
-        let token = jsonwebtoken::encode(&header, &claims, &signer)?;
-        // [ADM-5] The token is at most `token-max` bytes.
-        if token.len() as u64 > limits::TOKEN_MAX { Err(MintError::TooLong) } else { Ok(token) }
+        let id = format!("{}{}", binding::OPERATOR_TOKEN, BASE64URL_NOPAD.encode(&id));
+        mint(keys, (&self.to, &self.scope), (now, now + lifetime), id)
     }
+}
+
+/// Makes a token for its holder and scope, valid in these times (seconds since 1970).
+pub(crate) fn mint(
+    keys: &NodeKeys,
+    (to, scope): (&PublicKey, &Scope),
+    (from, until): (u64, u64),
+    id: String,
+) -> Result<String, MintError> {
+    let spell = |patterns: &[Pattern]| patterns.iter().map(Pattern::to_string).collect();
+    let node = keys.public().to_string();
+    let claims = Claims {
+        iss: node.clone(),
+        aud: node,
+        sub: to.to_string(),
+        iat: from,
+        nbf: from,
+        exp: until,
+        jti: id,
+        scope: ScopeClaim { read: spell(scope.read()), write: spell(scope.write()) },
+        cnf: Confirmation { jwk: Jwk::of(to) },
+    };
+    let mut header = Header::new(Algorithm::EdDSA);
+    header.typ = Some(binding::TOKEN_TYPE.to_owned());
+    header.kid = Some(keys.token_key().public().multibase());
+    let signer = EncodingKey::from_ed_der(&keys.token_key().to_pkcs8()?);
+    let token = jsonwebtoken::encode(&header, &claims, &signer)?;
+    // [ADM-5] The token is at most `token-max` bytes.
+    if token.len() as u64 > limits::TOKEN_MAX { Err(MintError::TooLong) } else { Ok(token) }
 }
 
 /// Why a token can't be minted.
@@ -85,14 +100,28 @@ pub enum MintError {
 #[derive(Clone, Debug)]
 pub(crate) struct Token {
     pub(crate) holder: PublicKey,
+    id: String,
+    kind: TokenKind,
+    /// The node's key that signed it.
+    key: PublicKey,
     scope: Scope,
+    issued: u64,
     not_before: u64,
     expires: u64,
 }
 
+/// Where a token is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenKind {
+    /// The handshake: it is one of this grant.
+    Session(GrantName),
+    /// The node's operator, by hand.
+    Operator,
+}
+
 impl Token {
     /// Checks a token that a peer showed; that the peer holds its key is another check.
-    pub(crate) fn verify(token: &[u8], key: &NodeKey) -> Result<Self, TokenError> {
+    pub(crate) fn verify(token: &[u8], keys: &NodeKeys, now: u64) -> Result<Self, TokenError> {
         // [ADM-5] The token is at most `token-max` bytes.
         if token.len() as u64 > limits::TOKEN_MAX {
             return Err(TokenError::TooLong);
@@ -107,17 +136,36 @@ impl Token {
         let header = decode_part(header)?;
         let claims = decode_part(claims)?;
         decode_part(signature)?;
-        check_header(&header, key)?;
-        check_signature(token, key)?;
-        let claims: Claims =
+        let key = check_header(&header, keys, now)?;
+        check_signature(text, &key)?;
+        let Object(claims): Object<Claims> =
             serde_json::from_slice(&claims).map_err(|_foreign_claims| TokenError::Claims)?;
-        claims.check(key)?.into_token()
+        claims.check(&keys.public())?.into_token(key)
     }
 
     /// Whether the token is valid at `now`, microseconds since 1970.
     pub(crate) fn is_valid_at(&self, now: u64) -> bool {
         // [ADM-4] A token is valid while nbf ≤ now < exp, without leeway.
         (self.not_before..self.expires).contains(&(now / 1_000_000))
+    }
+
+    /// Its `jti`.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) const fn kind(&self) -> TokenKind {
+        self.kind
+    }
+
+    /// Its `iat`, seconds since 1970.
+    pub(crate) const fn issued_at(&self) -> u64 {
+        self.issued
+    }
+
+    /// [NKY-8] Whether the key that signed it is one of the node's token keys now.
+    pub(crate) fn is_by(&self, keys: &NodeKeys, now: u64) -> bool {
+        keys.list().allows(KeyUse::TOKEN, &self.key, now)
     }
 
     /// When it is not valid any more, microseconds since 1970.
@@ -144,6 +192,9 @@ pub enum TokenError {
     /// Another member or value, a foreign `kid` among them.
     #[error("the header is not {{alg, typ, kid}} with our values")]
     Header,
+    /// Signed by a key of the node that was replaced.
+    #[error("signed by a key that was replaced")]
+    Retired,
     /// Not by the node's token key.
     #[error("signed by another key")]
     Signature,
@@ -171,6 +222,7 @@ impl TokenError {
             Self::TooLong => "token-too-long",
             Self::Encoding => "token-encoding",
             Self::Header => "token-header",
+            Self::Retired => "token-retired",
             Self::Signature => "token-signature",
             Self::Claims => "token-claims",
             Self::OtherNode => "token-other-node",
@@ -182,7 +234,7 @@ impl TokenError {
 }
 
 /// [ADM-1] The header has these members and no other.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokenHeader {
     alg: String,
@@ -201,7 +253,9 @@ struct Claims {
     nbf: u64,
     exp: u64,
     jti: String,
+    #[serde(deserialize_with = "object")]
     scope: ScopeClaim,
+    #[serde(deserialize_with = "object")]
     cnf: Confirmation,
 }
 
@@ -215,6 +269,7 @@ struct ScopeClaim {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Confirmation {
+    #[serde(deserialize_with = "object")]
     jwk: Jwk,
 }
 
@@ -240,8 +295,8 @@ impl Jwk {
 }
 
 impl Claims {
-    fn check(self, key: &NodeKey) -> Result<Self, TokenError> {
-        let node = key.public().to_string();
+    fn check(self, node: &PublicKey) -> Result<Self, TokenError> {
+        let node = node.to_string();
         // [ADM-2] `iss` and `aud` MUST both be the node's DID, `aud` a single text.
         if self.iss != node || self.aud != node {
             return Err(TokenError::OtherNode);
@@ -257,7 +312,7 @@ impl Claims {
         Ok(self)
     }
 
-    fn into_token(self) -> Result<Token, TokenError> {
+    fn into_token(self, key: PublicKey) -> Result<Token, TokenError> {
         let holder = self.cnf.jwk.key().ok_or(TokenError::Confirmation)?;
         // [ADM-3] The key of `cnf` MUST be the key of `sub`.
         if self.sub.parse() != Ok(holder) {
@@ -270,7 +325,15 @@ impl Claims {
         let scope = Scope::new(parse(self.scope.read)?, parse(self.scope.write)?)
             // [ADM-6] A token MUST NOT hold more than `scope-patterns-max` patterns.
             .map_err(|TooManyPatterns { .. }| TokenError::Scope)?;
-        Ok(Token { holder, scope, not_before: self.nbf, expires: self.exp })
+        // Chapter 10: a session's, or the operator's.
+        let kind = match GrantName::of_jti(&self.jti) {
+            Some(grant) => TokenKind::Session(grant),
+            None if self.jti.starts_with(binding::OPERATOR_TOKEN) => TokenKind::Operator,
+            None => return Err(TokenError::Claims),
+        };
+        let (id, issued) = (self.jti, self.iat);
+        let (not_before, expires) = (self.nbf, self.exp);
+        Ok(Token { holder, id, kind, key, scope, issued, not_before, expires })
     }
 }
 
@@ -279,36 +342,37 @@ fn decode_part(part: &str) -> Result<Vec<u8>, TokenError> {
     BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_malformed| TokenError::Encoding)
 }
 
-fn check_header(header: &[u8], key: &NodeKey) -> Result<(), TokenError> {
-    let header: TokenHeader =
+/// The key that the header names.
+fn check_header(header: &[u8], keys: &NodeKeys, now: u64) -> Result<PublicKey, TokenError> {
+    let Object(header): Object<TokenHeader> =
         serde_json::from_slice(header).map_err(|_foreign_member| TokenError::Header)?;
     // [ADM-1] Other members, other values, or a `kid` that is not one of its own token keys.
-    if header.alg == binding::TOKEN_ALGORITHM
-        && header.typ == binding::TOKEN_TYPE
-        && header.kid == key.token_key().public().multibase()
-    {
-        Ok(())
-    } else {
-        Err(TokenError::Header)
+    if header.alg != binding::TOKEN_ALGORITHM || header.typ != binding::TOKEN_TYPE {
+        return Err(TokenError::Header);
     }
+    let listed = keys.list().keys.iter().filter(|listed| listed.key_use == KeyUse::TOKEN);
+    let mut named = listed.filter(|listed| listed.key.multibase() == header.kid);
+    let key = named.next().ok_or(TokenError::Header)?.key;
+    // [NKY-8] A token whose key the list does not have as valid now MUST be refused.
+    keys.list().allows(KeyUse::TOKEN, &key, now).then_some(key).ok_or(TokenError::Retired)
 }
 
-fn check_signature(token: &[u8], key: &NodeKey) -> Result<(), TokenError> {
-    let mut validation = Validation::new(Algorithm::EdDSA);
-    // Times, issuer and audience are checked here to the second and to the letter; the library's own checks allow
-    // leeway and lists, so they are switched off rather than relied on.
-    validation.leeway = 0;
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation.validate_aud = false;
-    validation.required_spec_claims.clear();
-    let verifier = DecodingKey::from_ed_der(&key.token_key().public().0);
-    jsonwebtoken::decode::<serde::de::IgnoredAny>(token, &verifier, &validation)
-        .map(|_claims| ())
-        .map_err(|_bad_signature| TokenError::Signature)
+fn check_signature(token: &str, key: &PublicKey) -> Result<(), TokenError> {
+    let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Encoding)?;
+    let verifier = DecodingKey::from_ed_der(&key.0);
+    // The signature and nothing else: the library's checks of claims allow leeway and lists; here they are checked to the
+    // second and to the letter.
+    let algorithm = Algorithm::EdDSA;
+    match jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &verifier, algorithm) {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Err(TokenError::Signature),
+    }
 }
 
 const KEY_TYPE: &str = "OKP";
 const CURVE: &str = "Ed25519";
 /// Characters of a `jti`: chapter 10.
 const JTI_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests;

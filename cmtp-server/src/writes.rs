@@ -8,7 +8,7 @@ use cmtp_codec::{Digest, PublicKey};
 use cmtp_spec::limits;
 use tokio::sync::watch;
 
-use crate::node_key::keyed_hash;
+use crate::node_keys::keyed_hash;
 
 /// A write is known by its caller and its message id.
 type Id = (PublicKey, [u8; 16]);

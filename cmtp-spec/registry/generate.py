@@ -177,6 +177,13 @@ def rust(registry):
         out.append(f"            Self::{constant(e['name'])} => Some(&{rust_process(tree)}),")
     out += ["            _ => None,", "        }", "    }", "}"]
 
+    out = out[:-1] + ["", "    /// What policies call a request with this opcode: `spec/23-policies.md`."]
+    out += ["    pub const fn action(self) -> Option<&'static str> {", "        match self {"]
+    for action in dict.fromkeys(e["action"] for e in registry["opcodes"]["entry"]):
+        names = [f"Self::{constant(e['name'])}" for e in registry["opcodes"]["entry"] if e["action"] == action]
+        out.append(f"            {' | '.join(names)} => Some({rust_string(action)}),")
+    out += ["            _ => None,", "        }", "    }", "}"]
+
     out += ["", "/// The static field table: `spec/03-layers.md`.", "pub const FIELDS: &[Field] = &["]
     for e in registry["fields"]["entry"]:
         kind, class_ = e["kind"].capitalize(), e["class"].capitalize()
@@ -199,7 +206,7 @@ def markdown(stem, table):
             return number(value, repr_)
         if key == "value":
             return f"`{value}`" if isinstance(value, str) else f"{value:,}"
-        if key in ("name", "process", "retry", "kind", "class") or (key == "remedy" and value):
+        if key in ("name", "process", "action", "retry", "kind", "class") or (key == "remedy" and value):
             return "`" + str(value).replace("|", "\\|") + "`"
         return str(value)
 

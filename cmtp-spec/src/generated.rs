@@ -79,7 +79,7 @@ crate::registry! {
         OPENED = 10, "opened", "A log was opened; F is the digest of its origin, or of the last checkpoint of the log that it follows.";
         SUMMARY = 11, "summary", "Counted refusals before a token was accepted.";
         POLICY = 12, "policy", "The policies in force; F is their digest.";
-        REVOKED = 13, "revoked", "A token or persona was revoked.";
+        REVOKED = 13, "revoked", "A grant, token or persona was revoked; F is the digest of the line that says which.";
     }
 }
 
@@ -121,8 +121,8 @@ crate::registry! {
         CONNECTION_KIND = 0x26, "connection-kind", "Admit: what kind of connection is bound.";
         EXPORTER_DIGEST = 0x27, "exporter-digest", "Admit: SHA-256 of the TLS exporter value.";
         TOKEN_DIGEST = 0x28, "token-digest", "Admit: SHA-256 of the token; zero where none was shown.";
-        POLICY_DIGEST = 0x29, "policy-digest", "Admit: SHA-256 of what decided.";
-        POLICIES = 0x2a, "policies", "Admit: the scope patterns or policies that decided.";
+        POLICY_DIGEST = 0x29, "policy-digest", "Admit: digest of the policies that decided.";
+        POLICIES = 0x2a, "policies", "Admit: the scope pattern, and the policies that decided.";
         RESOLVED = 0x2b, "resolved", "Resolve: the FQMN that the name stands for, without arguments.";
         SUBJECT = 0x2c, "subject", "Dispatch: the bus subject.";
         DEADLINE = 0x2d, "deadline", "Dispatch: time by which the service must answer.";
@@ -219,7 +219,7 @@ crate::registry! {
     /// SEAL items: `spec/02-frames.md`.
     SealItemType: u64 {
         R0 = 0x00, "r0", "Receipt R0: the node's signed promise.";
-        UNLOGGED = 0x02, "unlogged", "Empty; a refusal before a token was accepted: no entry and no R0.";
+        UNLOGGED = 0x02, "unlogged", "Empty; a refusal before a token was accepted, or a message of the handshake: no entry and no R0.";
         RECORDED = 0x04, "recorded", "Empty; the answer recorded for an earlier request with the same bytes.";
         KEYS = 0x06, "keys", "The root-signed key list; saved files only.";
         BODY_UNREAD = 0x08, "body-unread", "Empty; the node refused without reading the body of layer 0.";
@@ -249,7 +249,7 @@ crate::registry! {
         NOT_MODIFIED = 0x0130, "not-modified", "What the caller has is current.";
         BAD_REQUEST = 0x0190, "bad-request", "The origin breaks a rule.";
         TOKEN_INVALID = 0x0191, "token-invalid", "A token was shown and is bad, expired, revoked, not proved or (remedy resend-token) not known on this connection.";
-        FORBIDDEN = 0x0193, "forbidden", "The token does not cover the target.";
+        FORBIDDEN = 0x0193, "forbidden", "The token does not cover the target, or policies deny it.";
         NOT_FOUND = 0x0194, "not-found", "No such name, route or resource.";
         WRITE_FORM_REQUIRED = 0x0195, "write-form-required", "The target has an effect and the opcode is a read.";
         TOO_LATE = 0x0198, "too-late", "The origin's not-after has passed.";
@@ -317,8 +317,8 @@ pub mod limits {
     pub const SETTINGS_FRAME_MAX: u64 = 1_024;
     /// Payload of GOAWAY, in bytes.
     pub const GOAWAY_FRAME_MAX: u64 = 8;
-    /// Payload of KEYS, and of the SEAL item, in bytes.
-    pub const KEYS_FRAME_MAX: u64 = 2_048;
+    /// Payload of KEYS, and of the SEAL item: 105 bytes and `keys-max` keys of 49 are 6,377, in bytes.
+    pub const KEYS_FRAME_MAX: u64 = 6_400;
     /// Payload of CHECKPOINT, and of the SEAL item `proof`: a checkpoint, `log-path-max` lines of 45 bytes, and what stands before them, in bytes.
     pub const CHECKPOINT_FRAME_MAX: u64 = 20_480;
     /// Payload of an unknown frame of odd type, in bytes.
@@ -347,8 +347,32 @@ pub mod limits {
     pub const TOKEN_MAX: u64 = 4_096;
     /// From `iat` to `exp`, in seconds.
     pub const TOKEN_LIFETIME_MAX: u64 = 900;
+    /// The text of a revocation statement: about 300 bytes, and white space, in bytes.
+    pub const REVOCATION_MAX: u64 = 1_024;
     /// Patterns of a token, reads and writes together, in patterns.
     pub const SCOPE_PATTERNS_MAX: u64 = 64;
+    /// Policy files of a node together: 1,024 policies of 1 KiB, in bytes.
+    pub const POLICY_BYTES_MAX: u64 = 1_048_576;
+    /// Files of a policy set, in files.
+    pub const POLICY_FILES_MAX: u64 = 256;
+    /// Name of a policy file, its ending included, in bytes.
+    pub const POLICY_FILE_NAME_MAX: u64 = 64;
+    /// Policies of a set: each is looked at for a decision that is not kept, about 1 µs for a short one, in policies.
+    pub const POLICIES_MAX: u64 = 1_024;
+    /// Id of a policy, in bytes.
+    pub const POLICY_ID_MAX: u64 = 64;
+    /// Deciding policies that an admit layer names: 13,000 bytes, and a pattern, within `field-value-max`, in policies.
+    pub const POLICIES_NAMED_MAX: u64 = 200;
+    /// Decisions that a node keeps of the policies in force: about 10 MiB, in decisions.
+    pub const POLICY_DECISIONS_MAX: u64 = 65_536;
+    /// Between two looks at the policy folder: a change that two looks see alike is in force within a second, in milliseconds.
+    pub const POLICY_INTERVAL_MS: u64 = 500;
+    /// Groups of a subject, in groups.
+    pub const GROUPS_MAX: u64 = 64;
+    /// Attributes of a subject, in attributes.
+    pub const ATTRIBUTES_MAX: u64 = 64;
+    /// A group's name; an attribute's name; its value, in bytes.
+    pub const ATTRIBUTE_MAX: u64 = 256;
     /// An FQMN without its arguments, in bytes.
     pub const TARGET_MAX: u64 = 1_024;
     /// Segments of an FQMN, opcodes included, in segments.
@@ -371,8 +395,12 @@ pub mod limits {
     pub const NOT_AFTER_MAX: u64 = 3_600;
     /// Between a node layer's time and its entry's; between a node's clock and the time of a service's layer, or of its ask for keys, in seconds.
     pub const CLOCK_SKEW_MAX: u64 = 300;
-    /// Keys of a key list, in keys.
-    pub const KEYS_MAX: u64 = 16;
+    /// Keys of a key list: a layer key for each month of ten years, and 8 others, in keys.
+    pub const KEYS_MAX: u64 = 128;
+    /// For which a replaced key of use `tls` or `layer` stays valid: `header-timeout` and `body-timeout` of a request that came before, and time to take the list over, in seconds.
+    pub const KEYS_OVERLAP: u64 = 120;
+    /// For which a client waits for a newer key list before it calls a key foreign: as long as for a handshake, in seconds.
+    pub const KEYS_WAIT: u64 = 10;
     /// A log's origin line, in bytes.
     pub const LOG_ORIGIN_MAX: u64 = 255;
     /// A checkpoint: 99 signatures with names of 20 bytes, and its three lines, in bytes.
@@ -459,6 +487,54 @@ pub mod limits {
     pub const AUDIT_MESSAGE_ENTRIES: u64 = 512;
     /// At least between two looks of `0xE:audit` at what is new: it costs five seals a second at most, in milliseconds.
     pub const AUDIT_INTERVAL_MS: u64 = 200;
+    /// Bad tokens or proofs from one IPv4 address or IPv6 /64 at once: at 120 us each 30 ms, in tokens.
+    pub const BAD_TOKENS_BURST: u64 = 256;
+    /// By which `bad-tokens-burst` is refilled: two connections' worth, a thousandth of a core, in tokens/second.
+    pub const BAD_TOKENS_RATE: u64 = 16;
+    /// A message of the handshake: one outside token of the largest, or some of the usual 2 KiB, in bytes.
+    pub const SESSION_MESSAGE_MAX: u64 = 32_768;
+    /// What a node has a client keep between two messages: a grant of `scope-patterns-max` patterns of 64 bytes, twice, in bytes.
+    pub const SESSION_COOKIE_MAX: u64 = 8_192;
+    /// From call or confirm to the message that follows: a person reads and decides, in seconds.
+    pub const SESSION_COOKIE_LIFETIME: u64 = 600;
+    /// What a call asks for, in names.
+    pub const SESSION_ASKS_MAX: u64 = 16;
+    /// Tokens of outside issuers in an answer, in tokens.
+    pub const OUTSIDE_TOKENS_MAX: u64 = 8;
+    /// Of the handshake, from one IPv4 address or IPv6 /64 at once: 42 handshakes, in requests.
+    pub const SESSION_BURST: u64 = 128;
+    /// By which `session-burst` is refilled: at 150 us each, half a percent of a core, in requests/second.
+    pub const SESSION_RATE: u64 = 32;
+    /// From one address at once, in consents.
+    pub const GRANT_BURST: u64 = 64;
+    /// After which one more consent is taken from an address: it fills `grants-max` in 7 days, in seconds.
+    pub const GRANT_INTERVAL: u64 = 10;
+    /// From consent to the end of a grant: 90 days, in seconds.
+    pub const GRANT_LIFETIME_MAX: u64 = 7_776_000;
+    /// That a node keeps; about 1 KiB each, in grants.
+    pub const GRANTS_MAX: u64 = 65_536;
+    /// Whose commitment a node keeps; about 128 bytes each, in personas.
+    pub const PERSONAS_MAX: u64 = 262_144;
+    /// Whose handshakes a node counts at a time; one that it can't count is refused, in addresses.
+    pub const SESSION_ADDRESSES_MAX: u64 = 65_536;
+    /// From the durable entry to the end of the last stream, in milliseconds.
+    pub const REVOCATION_TIME_MAX: u64 = 1_000;
+    /// An outside issuer's token: a hundred group names of a hundred bytes, and what signs them, in bytes.
+    pub const OUTSIDE_TOKEN_MAX: u64 = 16_384;
+    /// By which an outside issuer's clock and a node's may differ, in seconds.
+    pub const OUTSIDE_LEEWAY: u64 = 60;
+    /// Default for the age of an outside token, from `iat`: as long as most issuers let one live, in seconds.
+    pub const OUTSIDE_AGE: u64 = 3_600;
+    /// A key set of an outside issuer: `jwks-keys-max` keys with their certificates, 4 KiB each, in bytes.
+    pub const JWKS_MAX: u64 = 262_144;
+    /// Keys of such a set, in keys.
+    pub const JWKS_KEYS_MAX: u64 = 64;
+    /// Between two looks at a key set that has a URL, in seconds.
+    pub const JWKS_INTERVAL: u64 = 3_600;
+    /// At least between two of them, where a token names an unknown key, or one failed, in seconds.
+    pub const JWKS_INTERVAL_MIN: u64 = 60;
+    /// For one of them, from the connection to the last byte, in seconds.
+    pub const JWKS_TIMEOUT: u64 = 10;
 }
 
 /// Constants of the bindings: `spec/09-quic.md`, `spec/11-nats.md`, `spec/12-stored.md`.
@@ -469,7 +545,7 @@ pub mod binding {
     pub const ALPN: &str = "cmtp/0";
     /// TLS exporter label for AUTH, empty context, 32 bytes (RFC 8446 section 7.5).
     pub const EXPORTER_LABEL_AUTH: &str = "EXPORTER-cmtp/0 auth";
-    /// TLS exporter label of the session handshake; reserved.
+    /// TLS exporter label of the session handshake, empty context, 32 bytes.
     pub const EXPORTER_LABEL_SESSION: &str = "EXPORTER-cmtp/0 session";
     /// First bytes of every signed payload, before the use.
     pub const SIGNATURE_PREFIX: &str = "cmtp/0 ";
@@ -479,6 +555,12 @@ pub mod binding {
     pub const TOKEN_TYPE: &str = "cmtp+jwt";
     /// `alg` of a token's header (RFC 8037).
     pub const TOKEN_ALGORITHM: &str = "EdDSA";
+    /// `salt` of HKDF where a persona is derived from a root (RFC 5869).
+    pub const IDENTITY_SALT: &str = "cmtp/0 identity";
+    /// First bytes of `info` there, before the persona's number: its seed.
+    pub const PERSONA_INFO: &str = "persona";
+    /// First bytes of `info` there, before the persona's number: the seed of its recovery key.
+    pub const RECOVERY_INFO: &str = "recovery";
     /// First bytes of every NATS subject that an FQMN maps to.
     pub const SUBJECT_PREFIX: &str = "cmtp.";
     /// Scheme of the URL form.
@@ -503,6 +585,8 @@ pub mod binding {
     pub const BUS_KEYS_SUFFIX: &str = ".keys";
     /// Last bytes of the subject where a node cancels requests.
     pub const BUS_CANCEL_SUFFIX: &str = ".cancel";
+    /// What the `jti` of a token begins with that the operator granted by hand.
+    pub const OPERATOR_TOKEN: &str = "op.";
     /// What every caller may ask of the transparency log, whatever its scope.
     pub const LOG_PATTERN: &str = "0xI:log:*";
     /// `info` of HPKE where a node seals keys (RFC 9180).
@@ -515,6 +599,28 @@ pub mod binding {
     pub const SERVICE_ACTOR: &str = "cmtp-actor";
     /// Name in the metadata of a layered service: names of the schemes that it takes, with a space between two.
     pub const SERVICE_SCHEMES: &str = "cmtp-schemes";
+    /// What is admitted by chapter 22, whatever the scope.
+    pub const SESSION_PATTERN: &str = "0xI:session:*";
+    /// Target of a hello.
+    pub const SESSION_HELLO: &str = "0xI:session:hello";
+    /// Target of an answer.
+    pub const SESSION_ANSWER: &str = "0xI:session:answer";
+    /// Target of a consent.
+    pub const SESSION_CONSENT: &str = "0xIW:session:consent";
+    /// Target of a renewal.
+    pub const SESSION_RENEW: &str = "0xIW:session:renew";
+    /// Target of a recovery key's statement.
+    pub const SESSION_REVOKE: &str = "0xIW:session:revoke";
+    /// Target that ends grants and tokens.
+    pub const SESSION_HANGUP: &str = "0xIW:session:hangup";
+    /// Target that lists the caller's grants.
+    pub const SESSION_LIST: &str = "0xI:session:list";
+    /// Literal field with the signature of a handshake message, 64 bytes.
+    pub const SESSION_SIGNATURE: &str = "session-signature";
+    /// Literal field with what the node has to get back.
+    pub const SESSION_COOKIE: &str = "session-cookie";
+    /// Literal field in which the answer to a consent says what the grant is.
+    pub const SESSION_GRANT: &str = "session-grant";
 }
 
 /// First eight bytes of every hash pre-image: `spec/04-hashing.md`.
@@ -533,8 +639,12 @@ pub mod tags {
     pub const FINAL_SEAL: [u8; 8] = *b"cmtp0/fs";
     /// Pre-image of an interim seal.
     pub const INTERIM_SEAL: [u8; 8] = *b"cmtp0/is";
-    /// Pre-image of the session handshake; reserved.
+    /// Pre-image of a recovery key, as a persona commits to it.
+    pub const RECOVERY_KEY: [u8; 8] = *b"cmtp0/rk";
+    /// Pre-image of a message of the session handshake.
     pub const TRANSCRIPT: [u8; 8] = *b"cmtp0/th";
+    /// Pre-image of a persona's key, as an outside token's `nonce` has it.
+    pub const OUTSIDE_NONCE: [u8; 8] = *b"cmtp0/on";
 }
 
 /// Uses of signatures: `spec/05-signatures.md`.
@@ -549,15 +659,17 @@ pub mod uses {
     pub const R0: &str = "r0";
     /// Payload: what the tag of a bus envelope is over; signer: the envelope's sender.
     pub const BUS: &str = "bus";
-    /// Reserved for the handshake.
+    /// Payload: session exporter value, node root key, persona, transcript hash; signer: a token key of the node.
     pub const SESSION_CALL: &str = "session-call";
-    /// Reserved for the handshake.
+    /// The same payload; signer: the persona.
     pub const SESSION_ANSWER: &str = "session-answer";
-    /// Reserved for the handshake.
+    /// The same payload; signer: a token key of the node.
     pub const SESSION_CONFIRM: &str = "session-confirm";
-    /// Reserved for the handshake.
+    /// The same payload; signer: the persona.
     pub const SESSION_CONSENT: &str = "session-consent";
-    /// Reserved for recovery keys.
+    /// The same payload; signer: the persona.
+    pub const SESSION_RENEW: &str = "session-renew";
+    /// Payload: persona, not-before; signer: the persona's recovery key.
     pub const REVOKE: &str = "revoke";
 }
 
@@ -573,7 +685,7 @@ pub mod remedies {
     pub const RENEW_TOKEN: Remedy = Remedy("renew-token");
     /// Send AUTH with the whole token, then the same request, once.
     pub const RESEND_TOKEN: Remedy = Remedy("resend-token");
-    /// Ask the node's operator for a wider grant.
+    /// Ask the node's operator for a wider grant, or for policies that permit it.
     pub const ASK_ACCESS: Remedy = Remedy("ask-access");
     /// Call the write form of the opcode.
     pub const USE_WRITE_FORM: Remedy = Remedy("use-write-form");
@@ -752,6 +864,19 @@ impl Opcode {
             Self::RW => Some(&WRITE),
             Self::P => Some(&RELAY),
             Self::PW => Some(&RELAY),
+            _ => None,
+        }
+    }
+
+    /// What policies call a request with this opcode: `spec/23-policies.md`.
+    pub const fn action(self) -> Option<&'static str> {
+        match self {
+            Self::I | Self::S | Self::A | Self::C | Self::R | Self::P => Some("read"),
+            Self::IW | Self::SW | Self::CW | Self::PW => Some("write"),
+            Self::E => Some("subscribe"),
+            Self::EW => Some("publish"),
+            Self::AW => Some("deploy"),
+            Self::RW => Some("register"),
             _ => None,
         }
     }

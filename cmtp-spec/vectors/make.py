@@ -14,7 +14,12 @@ import json
 import sys
 
 import ed25519
+import policies
+import session
+import tokens
 from bus import *
+from identity import *
+from session import *
 
 HERE = Path(__file__).resolve().parent
 
@@ -309,6 +314,18 @@ def run_subject(group, case):
     return {"subject": subject(parse_target(case["target"].encode()))}
 
 
+def run_policy_name(group, case):
+    return policies.run_name(case)
+
+
+def run_policy_set(group, case):
+    return policies.run_set(case)
+
+
+def run_policy_listing(group, case):
+    return policies.run_listing(case)
+
+
 def run_pattern(group, case):
     return {"covered": Pattern(case["pattern"].encode()).covers(parse_target(case["target"].encode()), case["list"])}
 
@@ -424,6 +441,10 @@ def run_bus_ask(group, case):
 def run_bus_keys(group, case):
     keys, request_key, answer_key = read_keys(Envelope.decode(case["input"], 0), Envelope.decode(bytes.fromhex(group["ask"]), 0), bytes.fromhex(group["secret"]), case["at"])
     return {"list": list_json(keys), "requestKey": request_key.hex(), "answerKey": answer_key.hex()}
+
+
+def run_token(group, case):
+    return tokens.read_token(case["token"], bytes.fromhex(group["root"]), [bytes.fromhex(key) for key in group["keys"]], case["now"])
 
 
 NAMED_KINDS = {"FRM-3": "unknown-critical", "FRM-13": "unknown-critical", "FRM-5": "unexpected", "QUI-19": "unexpected"}
@@ -719,7 +740,7 @@ def make_frame() -> File:
     f.case("GOAWAY, too long", "Limit", "LIM-2", input=varint(0x12) + varint(9))
     f.case("KEYS", "Payload", input=frame("keys", key_list().encode()))
     f.case("KEYS, a byte left over", "Trailing", "FRM-1", input=frame("keys", key_list().encode() + b"\0"))
-    f.case("KEYS, too long", "Limit", "LIM-2", input=varint(0x14) + varint(2049))
+    f.case("KEYS, too long", "Limit", "LIM-2", input=varint(0x14) + varint(LIMIT["keys-frame-max"] + 1))
     f.case("CHECKPOINT", "Payload", input=frame("checkpoint", growth.encode().encode()))
     f.case("CHECKPOINT, nothing was kept", "Payload", input=frame("checkpoint", Growth(0, [], growth.checkpoint).encode().encode()))
     f.case("CHECKPOINT, what it proves is not looked at", "Payload", input=frame("checkpoint", Growth(9, [ZERO], growth.checkpoint).encode().encode()))
@@ -1169,7 +1190,7 @@ def make_seal() -> File:
     case("heads with half a hash", "OnlyStored", "FRM-15", items={heads: hashes + bytes(16)})
     case("unknown, odd, in a file", "Unknown", "STO-2", items={99: b"later"})
     case("body-unread is missing", "BodyUnread", "FRM-17", unread=True)
-    case("a key list too long", "Limit", "LIM-2", items={keys: bytes(2049)})
+    case("a key list too long", "Limit", "LIM-2", items={keys: bytes(LIMIT["keys-frame-max"] + 1)})
     f.group("seal", frame="interim", stream="request")
     base = seal_of(layers, "interim")
     receipt_item = base.items[r0]
@@ -1222,8 +1243,15 @@ def make_key_list() -> File:
     case("the same three twice", "Order", "RCP-1", keys=signed((3, NODE, 0, 1), (3, NODE, 0, NEVER)))
     case("uses descend", "Order", "RCP-1", keys=signed((3, NODE, 0, NEVER), (1, NODE, 0, NEVER)))
     case("keys descend", "Order", "RCP-1", keys=signed((3, second, 0, NEVER), (3, first, 0, NEVER)))
-    case("16 keys", "Shape", keys=signed(*sorted((3, some(f"key {i}"), 0, NEVER) for i in range(16))))
-    case("17 keys", "Shape", "RCP-12", keys=signed(*sorted((3, some(f"key {i}"), 0, NEVER) for i in range(17))))
+    # NKY-2 NKY-3: a layer key that was replaced ends, and its successor is valid before that.
+    replaced = sorted(((3, NODE, 0, T0 + 1), (3, OTHER, T0 - 1, NEVER)))
+    case("a replaced key while it overlaps with its successor", "Window", keys=signed(*replaced, number=8), seen=7)
+    case("a replaced key after its end", "Window", keys=signed(*replaced, number=8), seen=7, at=T0 + 1)
+
+    def many(count):
+        return signed(*sorted((3, some(f"key {i}"), 0, NEVER) for i in range(count)))
+    case("keys-max keys", "Shape", keys=many(LIMIT["keys-max"]))
+    case("one key more", "Shape", "RCP-12", keys=many(LIMIT["keys-max"] + 1))
     case("no key", "Shape", "RCP-12", keys=signed())
     case("a byte left over", "Shape", "FRM-1", data=key_list().encode() + b"\0")
     case("cut", "Shape", "FRM-1", data=key_list().encode()[:-1])
@@ -1395,6 +1423,7 @@ def make_stored() -> File:
              Whole=("BASIC", "a message of each shape", "STO-1 STO-3 HSH-5 RCP-4 RCP-8"),
              Redacted=("REDACTION", "parts withheld: the same hashes, the same verdict", "STO-7 STO-8 HSH-1 HSH-2 HSH-3 HSH-5 FRM-11 RCP-4"),
              Refused=("BASIC", "refusals, logged and not", "FRM-17 LAY-2 RCP-7 RCP-10 PRC-1 PRC-2 PRC-3"),
+             Handshake=("MISSING_PROOF", "unlogged is for the handshake, and for no write of it that was done", "RCP-7 RCP-10 SES-3"),
              Streamed=("BASIC", "segments and interim seals", "HSH-5 PRC-5 RCP-5"),
              Process=("FALSE_AUDIT", "a message that is authentic and breaks its process", "PRC-1 PRC-3 PRC-5 PRC-6 PRC-7 PRC-8 PRC-10"),
              Pin=("FORGERY", "the seal, or an interim seal, is not by a key of the root that the verifier trusts", "RCP-7 RCP-8 RCP-9 RCP-11"),
@@ -1672,6 +1701,15 @@ def make_stored() -> File:
     case("AUTH", "Shape", data[:first] + frame("auth", b"\0" + H(TOKEN)) + data[first:], "FRM-5?")
     case("KEYS", "Shape", data[:first] + frame("keys", key_list().encode()) + data[first:], "FRM-5?")
     case("a body cut in two", "Shape", data.replace(frame("body", b"hello Dexter"), frame("body", b"hello") + frame("body", b" Dexter")), "STO-3")
+    for comment, layers, expect in unlogged_exchanges():
+        case(f"unlogged: {comment}", "Handshake", message(layers, unlogged=True), expect)
+    hello = [origin("0xI:session:hello", body=b"{}", signed=True), admit(), step("serve", 200, b"{}", time=2000)]
+    case("unlogged: a hello whose origin is withheld", "Handshake", withhold(message(hello, unlogged=True), 0))
+    case("unlogged: a hello whose body is withheld", "Handshake", replace(message(hello, unlogged=True), layers=[hello[0].withhold_body(), *hello[1:]]))
+    case("unlogged: a consent that was refused, its origin withheld", "Handshake", withhold(message([origin("0xIW:session:consent", body=b"{}", signed=True), admit(429)], unlogged=True), 0))
+    case("unlogged: a consent that was refused with 401, its origin withheld", "Handshake", withhold(message([origin("0xIW:session:consent", body=b"{}", signed=True), admit(401)], unlogged=True), 0))
+    case("unlogged: a hello whose refusing layer is withheld", "Handshake", withhold(message([hello[0], admit(400)], unlogged=True), 1))
+    case("unlogged: a consent whose refusing layer is withheld", "Handshake", withhold(message([origin("0xIW:session:consent", body=b"{}", signed=True), admit(429)], unlogged=True), 1))
     return f
 
 
@@ -1932,7 +1970,8 @@ def make_message() -> File:
              Withheld=("REDACTION", "what is withheld, heads and keys do not travel on a request stream", "FRM-6 FRM-9 FRM-16 FRM-5 LAY-2"),
              BodyUnread=("AMBIGUITY", "the node refused before the body came: layer 0 is closed without it", "QUI-17 FRM-17 HSH-5"),
              Order=("CONFUSION", "frames out of place", "FRM-5 FRM-7 FRM-8 LAY-4"),
-             BadChain=("FORGERY", "hashes, signatures or receipts do not agree", "HSH-5 LAY-9 RCP-4 RCP-5 RCP-10 RCP-14 LOG-11 LOG-16"))
+             BadChain=("FORGERY", "hashes, signatures or receipts do not agree", "HSH-5 LAY-9 RCP-4 RCP-5 RCP-10 RCP-14 LOG-11 LOG-16"),
+             Handshake=("MISSING_PROOF", "unlogged is for the handshake, and for no write of it that was done", "RCP-10 SES-3"))
     auth, token = frame("auth", b"\1" + some("proof", 64) + TOKEN), frame("auth", b"\0" + H(TOKEN))
     bare, full = origin(), origin(args='["Dexter"]', body=b"hello", signed=True)
     skip = Frame(0x21, b"later").encode()
@@ -2070,7 +2109,30 @@ def make_message() -> File:
     answer("mode async without the entry flag", "BadChain", b"".join(frames) + seal_of(layers, mode=1, flags=0).encode(), "RCP-14")
     answer("an interim seal whose entry type is exchange", "BadChain", b"".join(data[:3]) + seal_of(long[:4], "interim", type=3).encode() + data[3] + seal_of(long).encode(), "RCP-14")
     answer("200, unlogged", "BadChain", b"".join(frames) + seal_of(layers, unlogged=True).encode(), "RCP-10")
+    for comment, layers, expect in unlogged_exchanges():
+        data = b"".join(layer.encode() for layer in layers[1:]) + seal_of(layers, unlogged=True).encode()
+        answer(f"unlogged: {comment}", "Handshake", data, expect, layers[0])
     return f
+
+
+def unlogged_exchanges():
+    """Of the handshake, and what is near it: RCP-10."""
+    def asked(target):
+        return origin(target, body=b"{}", signed=True)
+    served, done = step("serve", 200, b"{}", time=2000), step("commit", time=3000)
+    for name in ("0xI:session:hello", "0xI:session:answer"):
+        yield f"{name}, 200", [asked(name), admit(), served], "valid"
+        yield f"{name}, refused at admission with 400", [asked(name), admit(400)], "valid"
+        yield f"{name}, refused by the service with 503", [asked(name), admit(), step("serve", 503)], "valid"
+    for name in ("0xIW:session:consent", "0xIW:session:renew", "0xIW:session:revoke"):
+        yield f"{name}, refused at admission with 429", [asked(name), admit(429)], "valid"
+        yield f"{name}, done", [asked(name), admit(), served, done], "RCP-10"
+        yield f"{name}, refused by the service with 503", [asked(name), admit(), step("serve", 503)], "RCP-10"
+        yield f"{name}, an admit layer that does not refuse", [asked(name), admit(), admit(200)], "RCP-10"
+    for name in ("0xI:session:list", "0xIW:session:hangup", "0xI:session", "0xI:session:hello:x", "0xIW:session:hello", "0xI:session:consent", "0xI:Session:hello", "0xS:session:hello"):
+        yield f"{name}, refused at admission with 400", [asked(name), admit(400)], "RCP-10"
+    yield "0xI:session:list, 200", [asked("0xI:session:list"), admit(), served], "RCP-10"
+    yield "0xI:session:list, 401", [asked("0xI:session:list"), admit(401)], "valid"
 
 
 ORIGIN = origin_of(ROOT, 0)
@@ -2617,12 +2679,20 @@ def make_envelope() -> File:
     case("sealed to another key", "Sealed", "NAT-21", keys_of(asked=replace(asked, sealing_key=hpke.x25519(some("other secret")))))
     case("a byte left over", "Shape", "NAT-10", keys_of(data=body + b"\0"))
     case("a byte missing", "Shape", "NAT-10", keys_of(data=body[:-1]))
-    case("a list longer than may be", "Shape", "LIM-2", keys_of(data=varint(2049) + bytes(2049 + 112)))
+    case("a list longer than may be", "Shape", "LIM-2", keys_of(data=varint(LIMIT["keys-frame-max"] + 1) + bytes(LIMIT["keys-frame-max"] + 113)))
     case("an ask's kind", "OtherAsk", "NAT-10", replace(keys_of(), kind="ask").authenticate(ask_hash, seed("node")))
     return f
 
 
 _SCHEMES = ("none", "mac", "signature")
+
+
+def make_token() -> File:
+    f = File("token", **tokens.NOTES)
+    f.group("token", **tokens.GROUP)
+    for comment, flags, expect, token, now in tokens.cases():
+        f.case(comment, flags, expect, token=token, now=now)
+    return f
 
 
 def replace_without(seal: Seal, name: str) -> Seal:
@@ -2633,7 +2703,8 @@ def replace_without(seal: Seal, name: str) -> Seal:
 
 FILES = [make_varint, make_frame, make_field, make_leaf, make_body, make_layer, make_signature, make_chain, make_seal, make_key_list, make_receipt, make_did,
          make_stored, make_fqmn, make_subject, make_pattern, make_process, make_message, make_envelope, make_checkpoint, make_log_proof,
-         make_consistency, make_policy]
+         make_consistency, make_policy, make_token, lambda: make_identity(File), lambda: policies.make(File),
+         *(lambda make=make: make(File) for make in session.MAKERS)]
 
 
 def cases(data: dict) -> dict[int, tuple]:

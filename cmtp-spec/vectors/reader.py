@@ -722,6 +722,10 @@ def read_answer(origin: Layer, data: bytes) -> Message:
 
 # --- chapter 13 again: verdicts -----------------------------------------------------------------------------------------
 
+# The targets of chapter 22 that need no token.
+SESSION_READS = tuple(BINDING[f"session-{name}"] for name in ("hello", "answer"))
+SESSION_WRITES = tuple(BINDING[f"session-{name}"] for name in ("consent", "renew", "revoke"))
+
 
 @dataclass
 class Verdict:
@@ -768,8 +772,16 @@ def _check_seal(message: Message, seal: Seal, count: int, hashes: list[bytes]) -
         seal.receipt.check_entry(message_status(message.layers[:count]), count, computed,
                                  origin and message.opcode(), origin and origin.get("message-id"))
     else:
-        last = message.layers[-1]
-        require(last.step == STEP["admit"] and last.status in (401, 511), "RCP-10", "unlogged, and not refused without a token")
+        _check_unlogged(message)
+
+
+def _check_unlogged(message: Message) -> None:
+    last, target = message.layers[-1], message.origin and message.origin.get("target").decode()
+    refused = last.step == STEP["admit"] and last.status >= 400
+    if refused and last.status in (401, 511) or not message.origin:
+        return
+    require(target in SESSION_READS + SESSION_WRITES, "RCP-10", "unlogged, and neither refused without a token nor of a handshake")
+    require(refused or target in SESSION_READS, "RCP-10", "an unlogged write of a handshake that was not refused at admission")
 
 
 def _check_trust(message: Message, pin: bytes | None, keys: KeyList | None) -> str:

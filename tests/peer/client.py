@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "cmtp-spec" / "vectors"))
 import base                                                                                              # noqa: E402
-from reader import (BINDING, BODY, ITEM, LIMIT, SIGNED, STEP, ZERO, Auth, Cursor, Field, Frame,           # noqa: E402
+from reader import (BINDING, BODY, ITEM, LIMIT, MODE, SIGNED, STEP, ZERO, Auth, Cursor, Field, Frame,           # noqa: E402
                     Incomplete, KeyList, Layer, Malformed, Message, Private, Verdict, chain, check_args, decode_goaway,
                     decode_settings, desugar, frame, key_of_did, message_status, process_findings, read_answer, read_frame,
                     require, signed_bytes, u, verify, within)
@@ -52,10 +52,10 @@ class Unverified(Exception):
 # --- chapter 9: AUTH ----------------------------------------------------------------------------------------------------
 
 
-def exporter(schedule: tls.KeySchedule) -> bytes:
-    """The exporter value E (RFC 8446 section 7.5). aioquic has no call for it, so it is taken from its key schedule, which must
-    stand at the master secret, with the server's Finished as the last message hashed."""
-    label, algorithm, empty = BINDING["exporter-label-auth"].encode(), schedule.algorithm, schedule.hash_empty_value
+def exporter(schedule: tls.KeySchedule, name: str) -> bytes:
+    """The exporter value (RFC 8446 section 7.5) with a label of the registry. aioquic has no call for it, so it is taken from its
+    key schedule, which must stand at the master secret, with the server's Finished as the last message hashed."""
+    label, algorithm, empty = BINDING[f"exporter-label-{name}"].encode(), schedule.algorithm, schedule.hash_empty_value
     master = schedule.derive_secret(b"exp master")
     secret = tls.hkdf_expand_label(algorithm, master, label, empty, algorithm.digest_size)
     return tls.hkdf_expand_label(algorithm, secret, b"exporter", empty, 32)
@@ -97,13 +97,14 @@ def message_id(at: int) -> bytes:
     return bytes(data)
 
 
-def make_origin(caller: Caller, root: bytes, target: str, args: str | None, body: bytes | None) -> Layer:
-    """Layer 0, signed. `target` is what a person typed; its sugar ends here [FQN-9]."""
+def make_origin(caller: Caller, root: bytes, target: str, args: str | None, body: bytes | None, literal: list[Field] = ()) -> Layer:
+    """Layer 0, signed. `target` is what a person typed; its sugar ends here [FQN-9]. Literal fields are private (chapter 3)."""
     fqmn, at, salts = desugar(target), now(), [secrets.token_bytes(16) for _ in range(3)]                # [HSH-6]
     args = fqmn.args if args is None else check_args(args.encode())
     public = [Field("message-id", message_id(at)), Field("audience", root),                              # [LAY-8]
               Field("target", ":".join(fqmn.elements).encode()), Field("not-after", u(at + 60_000_000, 64))]
     private = [Private(salts[1], Field("args", args.encode()))] if args is not None else []                # [FQN-8]
+    private += [Private(secrets.token_bytes(16), field) for field in literal]
     origin = Layer(step=STEP["origin"], flags=SIGNED, status=0, actor=caller.key, time=at, public_salt=salts[0], public=public,
                    private=private)
     if body is not None:                                                                                 # [HSH-4]
@@ -145,13 +146,14 @@ class Connection(QuicConnectionProtocol):
         self.answers: dict[int, asyncio.Future[bytes]] = {}
         self.keys: asyncio.Future[KeyList] = self._loop.create_future()
         self.control: int | None = None
-        self.control_frames, self.exporter_value, self.answered = 0, b"", False
+        self.control_frames, self.exporter_value, self.session_value = 0, b"", b""
+        self.answered: set[bytes] = set()                                        # digests of tokens that the node took
         self._install_key, quic._update_traffic_key = quic._update_traffic_key, self._traffic_key
 
     def _traffic_key(self, direction, epoch, cipher_suite, secret) -> None:
         """TLS has a new key. With the one to read 1-RTT packets the key schedule is where `exporter` needs it."""
         if (direction, epoch) == (tls.Direction.DECRYPT, tls.Epoch.ONE_RTT):
-            self.exporter_value = exporter(self._quic.tls.key_schedule)
+            self.exporter_value, self.session_value = (exporter(self._quic.tls.key_schedule, name) for name in ("auth", "session"))
         self._install_key(direction, epoch, cipher_suite, secret)
 
     async def trust(self, root: bytes) -> KeyList:
@@ -278,13 +280,15 @@ def check(message: Message, keys: KeyList, exporter_value: bytes, token_digest: 
 
 async def call(connection: Connection, keys: KeyList, caller: Caller, origin: Layer) -> tuple[Message, Verdict]:
     """Sends the origin; gives the verified exchange."""
-    whole = not connection.answered                                                                      # [QUI-10]
+    whole = caller.token_digest not in connection.answered                                                       # [QUI-10]
     auth = caller.auth(whole, connection.exporter_value, keys.root)
     message = read_answer(origin, await connection.exchange(auth + origin.encode()))                     # [QUI-17] to [QUI-19]
     verdict = check(message, keys, connection.exporter_value, caller.token_digest)
-    connection.answered = True
-    if not whole and message_status(message.layers) == 401 and message.layers[-1].get("remedy") == b"resend-token":
-        connection.answered = False
+    refused = message_status(message.layers) == 401
+    if not refused:
+        connection.answered.add(caller.token_digest)
+    if not whole and refused and message.layers[-1].get("remedy") == b"resend-token":
+        connection.answered.discard(caller.token_digest)
         return await call(connection, keys, caller, origin)                                              # [QUI-11], [IDM-6]
     return message, verdict
 

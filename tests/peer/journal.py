@@ -23,13 +23,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "cmtp-spec" / "vectors"))
+import policies
 import reader
 from reader import *
+from session import read_message, read_revoked
 
 FILE_MAGIC, COMMIT_MAGIC = (bytes.fromhex(BINDING[f"{name}-magic"].removeprefix("hex:")) for name in ("journal", "commit"))
 HEADER, ENTRY, ALIGN = 64, 68, 8
 TYPE_NAME = {number: name for name, number in ENTRY_TYPE.items()}
-OWN_TYPES = ("opened", "keys", "config", "summary")
+OWN_TYPES = ("opened", "keys", "config", "policy", "revoked", "summary")
 ERASURES = {"redacted": 1, "forgotten": 2}           # how much of a message is erased: its content, or its cores, too
 END_TYPES = ("outcome", "exchange", "refusal")
 WRITES = {number for name, number in OPCODE.items() if name.endswith("W")}
@@ -195,6 +197,7 @@ class Audit:
         self.open: dict[int, Journalled] = {}
         self.seals: dict[bytes, tuple[bytes, int, int]] = {}  # by F each message that has ended: id, opcode, how much is erased
         self.erasures: dict[bytes, int] = {}
+        self.grants: set[str] = set()                       # names of the grants that were made
         self.writes: set[tuple[bytes, bytes]] = set()       # caller and id of each that has an outcome, unless it had no effect
 
     def run(self) -> dict:
@@ -218,11 +221,14 @@ class Audit:
             pending += erased < noted
         require(not any(message.erased for message in self.open.values()), "ERA-4", "a message that has not ended is erased")
         return {"erased": sum(erased > 0 for _, _, erased in self.seals.values()), "pending": pending, "entries": self.entries, "commits": self.commits, "messages": self.messages, "open": len(self.open),
-                "executed_writes": self.executed, "torn": self.files.torn}
+                "executed_writes": self.executed, "grants": len(self.grants), "torn": self.files.torn}
 
     def _opened_by(self, commit: Commit) -> None:
-        """The log of a commit is the one that it opens, and else that of the commit before."""
-        for entry in map(read_entry, (piece.entry for piece in commit.pieces)):
+        """The log of a commit is the one that it opens, and its key list the one that it notes (NKY-5); else those of the commit before."""
+        for piece in commit.pieces:
+            entry = read_entry(piece.entry)
+            if TYPE_NAME.get(entry["type"]) == "keys":
+                self._own("keys", entry, piece.decrypt("content"))
             if TYPE_NAME.get(entry["type"]) == "opened" and entry["layers"]:
                 number = int(self.origin.rsplit("/", 1)[1])
                 require(entry["layers"] > number, "entry", "a log that does not follow the one before")
@@ -245,7 +251,7 @@ class Audit:
         first = commit.first if commit.mode == MODE["wal"] else NO_INDEX                                     # RCP-3
         root = merkle_root([leaf_hash(piece.entry) for piece in commit.pieces])
         statement = Receipt(self.origin, first, len(commit.pieces), root, commit.mode, commit.time, commit.delay, b"", 0, 0, 0, b"", 0, []).statement()
-        for key in {key for keys in self.lists for key in keys.valid("layer", commit.time)}:
+        for key in set(self.lists[-1].valid("layer", commit.time)):
             with suppress(Malformed):
                 verify_signature(key, "r0", statement, commit.signature)
                 return key
@@ -305,6 +311,11 @@ class Audit:
             self.lists += [keys] * (keys not in self.lists)
         elif kind == "config":
             tomllib.loads(text)
+        elif kind == "policy":
+            # Nothing: the scope of tokens alone decides.
+            policies.read_listing(content) if content else None
+        elif kind == "revoked":
+            read_revoked(content)
         else:
             require(re.fullmatch(r"(\S+ [0-9]+\n)+", text), "entry", "a summary is a line `reason count` for each reason")
 
@@ -372,11 +383,23 @@ class Audit:
             check_process(entry["opcode"], message.layers)
         elif finding := process_findings(Message(message.layers, seal=Seal("seal", key, entry["seal"], {}))):
             raise finding
+        self._grant(message)
         if kind == "outcome":
             write = message.layers[0].actor, message.id
             require(write not in self.writes, "IDM-2", "a write that was executed before")
             if not entry["flags"] & ENTRY_FLAG["no-effect"]:
                 self.writes.add(write)
+
+    def _grant(self, message: Journalled) -> None:
+        """Chapter 22: the answer to a consent says what the grant is."""
+        origin = message.assembler.message.origin
+        if not origin or origin.get("target") != BINDING["session-consent"].encode() or message_status(message.layers) >= 400:
+            return
+        for layer in message.layers:
+            if layer.step == STEP["serve"] and not layer.redacted:
+                granted = read_message("granted", layer.get(BINDING["session-grant"]) or b"")
+                require(granted["persona"] == origin.actor, "SES-2", "a grant of another persona")
+                self.grants.add(read_message("token", layer.body)["grant"])
 
 
 def main(arguments: list[str]) -> int:

@@ -66,6 +66,21 @@ pub struct Maker {
     bundle: Vec<u8>,
 }
 
+/// What an admit layer says, and whether policies said so.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged<'a> {
+    /// What is asked for.
+    pub target: &'static str,
+    /// 200, or what the admit layer refuses with.
+    pub status: Status,
+    /// The digest of the policies.
+    pub digest: Digest,
+    /// The field `policies`.
+    pub named: Option<&'a str>,
+    /// What the target stands for, where it is a name.
+    pub name: Option<&'a str>,
+}
+
 struct Files {
     records: BufWriter<File>,
     entries: BufWriter<File>,
@@ -165,6 +180,27 @@ impl Maker {
         let entry_type =
             if status >= Status::BAD_REQUEST { EntryType::REFUSAL } else { EntryType::EXCHANGE };
         message.piece(self, entry_type);
+    }
+
+    /// Adds a message that was judged so.
+    pub fn judged(&mut self, judged: &Judged<'_>) {
+        self.serial += 1;
+        let mut message = Begun::new(self, judged.target);
+        let refuses = judged.status >= Status::BAD_REQUEST;
+        let mut fields = vec![Field::digest(FieldIndex::POLICY_DIGEST, judged.digest)];
+        fields
+            .extend(judged.named.map(|named| Field::bytes(FieldIndex::POLICIES, named.to_owned())));
+        let status = if refuses { judged.status } else { Status::NONE };
+        message.layer_with(self, Step::ADMIT, status, fields);
+        if let Some(name) = judged.name {
+            let resolved = Field::bytes(FieldIndex::RESOLVED, name.to_owned());
+            message.layer_with(self, Step::RESOLVE, Status::NONE, vec![resolved]);
+        }
+        if refuses {
+            return message.piece(self, EntryType::REFUSAL);
+        }
+        message.layer(self, Step::SERVE, judged.status);
+        message.piece(self, EntryType::EXCHANGE);
     }
 
     /// Adds a read that is journalled so many microseconds after the node answered it.
@@ -382,6 +418,16 @@ impl Begun {
 
     fn layer(&mut self, maker: &Maker, step: Step, status: Status) {
         self.flagged(maker, step, status, LayerFlags(0));
+    }
+
+    fn layer_with(&mut self, maker: &Maker, step: Step, status: Status, fields: Vec<Field>) {
+        let layer = Layer::new(step, maker.node.public(), maker.time, Salt(self.id));
+        let layer = fields.into_iter().fold(layer.with_status(status), Layer::with_public);
+        self.chain.append(&layer).expect("a good layer");
+        if status != Status::NONE {
+            self.status = status;
+        }
+        self.encode(layer);
     }
 
     fn flagged(&mut self, maker: &Maker, step: Step, status: Status, flag: LayerFlags) {

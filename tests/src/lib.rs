@@ -3,9 +3,12 @@
 //! Nothing here waits for a time: a process is ready when it says so.
 
 pub mod archive;
+pub mod forged;
 pub mod http;
 pub mod load;
 pub mod log;
+pub mod notes;
+pub mod session;
 mod volume;
 pub mod wire;
 
@@ -291,10 +294,16 @@ impl Home {
         Running(command.spawn().expect("cmtp starts"))
     }
 
-    fn command(&self) -> Command {
+    /// `cmtp` with this home, and nothing of the tester's own.
+    ///
+    /// # Panics
+    /// If it was not built.
+    pub fn command(&self) -> Command {
         let mut command = Command::new(binary("cmtp"));
-        command.env("CMTP_HOME", self.directory.path()).env_remove("CMTP_TOKEN");
-        command.stdin(Stdio::null());
+        command.env("CMTP_HOME", self.directory.path()).stdin(Stdio::null());
+        for own in ["CMTP_TOKEN", "CMTP_PERSONA", "CMTP_PASSPHRASE"] {
+            command.env_remove(own);
+        }
         command
     }
 

@@ -1,7 +1,8 @@
 //! A client that can break every rule: frames by hand over a real QUIC connection.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::signature::Ed25519KeyPair;
@@ -41,6 +42,8 @@ pub struct Wire {
 pub enum Ending {
     /// With an answer.
     Answer(Box<Answer>),
+    /// With an answer of this status, to an origin that nothing can be verified with.
+    Unverified(Status),
     /// The node reset the stream.
     Reset(CloseCode),
     /// The connection ended.
@@ -85,6 +88,18 @@ impl Wire {
         Self::over(endpoint, connection).await
     }
 
+    /// Connects from a loopback address of the caller's choice.
+    ///
+    /// # Panics
+    /// If the node does not do what chapter 9 says.
+    pub async fn connect_from(from: IpAddr, node: &Node) -> Self {
+        let endpoint = Endpoint::client(SocketAddr::from((from, 0))).expect("a socket");
+        let config = client_config(&[binding::ALPN], TransportConfig::default());
+        let address = node.address.parse().expect("an address");
+        let dialled = endpoint.connect_with(config, address, "cmtp.invalid").expect("a dial").await;
+        Self::over(endpoint, dialled.expect("a connection")).await
+    }
+
     /// Connects to an address with QUIC parameters of its own.
     ///
     /// # Errors
@@ -120,6 +135,30 @@ impl Wire {
         Self { endpoint, connection, settings, keys, exporter, control, reader }
     }
 
+    /// Connects once more, by what TLS and QUIC kept of this connection.
+    ///
+    /// # Panics
+    /// If the node does not do what chapter 9 says.
+    pub async fn again(&self) -> Self {
+        let address = self.connection.remote_address();
+        let connecting = self.endpoint.connect(address, "cmtp.invalid").expect("a dial");
+        Self::over(self.endpoint.clone(), connecting.await.expect("a connection")).await
+    }
+
+    /// Connects as `config` says.
+    ///
+    /// # Panics
+    /// As [`Wire::connect`].
+    pub async fn connect_with(node: &Node, config: ClientConfig) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut endpoint = Endpoint::client(any).expect("a socket");
+        endpoint.set_default_client_config(config);
+        let address = node.address.parse().expect("an address");
+        let connecting = endpoint.connect(address, "cmtp.invalid").expect("a dial");
+        let connection = connecting.await.expect("a connection");
+        Self::over(endpoint, connection).await
+    }
+
     /// Waits for GOAWAY, and gives the id that it carries.
     ///
     /// # Panics
@@ -151,11 +190,15 @@ impl Wire {
     }
 
     /// AUTH with a proof by `key`.
-    pub fn auth(&self, token: &str, key: &SigningKey) -> Frame {
-        let digest = Digest::of(token.as_bytes());
-        let payload = [self.exporter, self.root().0, digest.0].concat();
-        let proof = key.sign(uses::AUTH, &payload);
-        Frame::Auth(Auth::Shown { proof, token: token.to_owned().into() })
+    pub fn auth(&self, token: &(impl AsRef<[u8]> + ?Sized), key: &SigningKey) -> Frame {
+        let token = token.as_ref();
+        let proof = key.sign(uses::AUTH, &self.proved(self.root(), token));
+        Frame::Auth(Auth::Shown { proof, token: token.to_vec().into() })
+    }
+
+    /// What a proof for this token on this connection is over, at the node with this root key.
+    pub fn proved(&self, node: PublicKey, token: &[u8]) -> Vec<u8> {
+        [self.exporter, node.0, Digest::of(token).0].concat()
     }
 
     /// A good origin for `target`, not signed.
@@ -184,6 +227,34 @@ impl Wire {
         let _stopped = send.write_all(bytes).await;
         let _stopped = send.finish();
         self.read_answer(recv, origin).await
+    }
+
+    /// The same with an origin that is none by itself, of whose answer only the status is read.
+    ///
+    /// # Panics
+    /// If the answer is not made of frames.
+    pub async fn glance(&self, origin: &Layer) -> Ending {
+        let mut bytes = BytesMut::new();
+        origin.encode(&mut bytes);
+        let (mut send, mut recv) = self.open().await;
+        let _stopped = send.write_all(&bytes).await;
+        let _stopped = send.finish();
+        let bytes = match recv.read_to_end(1_000_000).await {
+            Ok(bytes) => bytes,
+            Err(quinn::ReadToEndError::Read(quinn::ReadError::Reset(code))) => {
+                return Ending::Reset(CloseCode(code.into_inner()));
+            }
+            Err(_lost) => return Ending::Closed(self.close_code().await),
+        };
+        let (mut reader, mut status) = (FrameReader::new(0), Status::NONE);
+        let mut assembler = Assembler::new(Source::Answer, limits::BODY_MAX);
+        reader.push(&bytes);
+        while let Some(frame) = reader.next_frame().expect("well-formed frames") {
+            if let Some(Part::Link(link)) = assembler.take(frame).expect("frames in their place") {
+                status = link.status();
+            }
+        }
+        Ending::Unverified(status)
     }
 
     /// Ends the connection, and waits until the node was told.
@@ -350,12 +421,24 @@ pub async fn dial_with(
 /// # Panics
 /// If TLS can't be set up.
 pub fn client_config(alpns: &[&str], transport: TransportConfig) -> ClientConfig {
+    client_config_with(Arc::default(), alpns, transport)
+}
+
+/// The same, with one that counts certificates.
+///
+/// # Panics
+/// If TLS can't be set up.
+pub fn client_config_with(
+    verifier: Arc<AnyCertificate>,
+    alpns: &[&str],
+    transport: TransportConfig,
+) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("TLS 1.3")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     tls.alpn_protocols = alpns.iter().map(|alpn| alpn.as_bytes().to_vec()).collect();
     tls.enable_early_data = true;
@@ -365,13 +448,25 @@ pub fn client_config(alpns: &[&str], transport: TransportConfig) -> ClientConfig
     config
 }
 
-/// The node's own key, from its data directory: with it a test makes tokens that no node would.
+/// Seed of the node's own key for a use (`tls`, `token`, `layer`, `log`), from its data directory: with it a test makes what no
+/// node would.
 ///
 /// # Panics
 /// If the file is not there.
-pub fn node_seed(node: &Node) -> [u8; 32] {
-    let text = std::fs::read_to_string(node.data().join("node.key")).expect("the node's key");
-    let hex = text.trim().rsplit(' ').next().expect("a seed");
+pub fn online_seed(node: &Node, key_use: &str) -> [u8; 32] {
+    let text = std::fs::read_to_string(node.data().join("online.keys")).expect("the node's keys");
+    let of_use = |line: &'_ str| line.strip_prefix(key_use)?.strip_prefix(' ').map(str::to_owned);
+    let hex = text.lines().find_map(of_use).expect("a seed");
+    HEXLOWER.decode(hex.as_bytes()).expect("hex").try_into().expect("32 bytes")
+}
+
+/// Seed of the node's root key.
+///
+/// # Panics
+/// If the file is not there.
+pub fn root_seed(node: &Node) -> [u8; 32] {
+    let text = std::fs::read_to_string(node.data().join("node.key")).expect("the node's root key");
+    let hex = text.split_whitespace().nth(1).expect("a seed");
     HEXLOWER.decode(hex.as_bytes()).expect("hex").try_into().expect("32 bytes")
 }
 
@@ -392,15 +487,15 @@ impl Forge {
     /// # Panics
     /// If the node's key can't be read.
     pub fn new(node: &Node, holder: PublicKey) -> Self {
-        let seed = node_seed(node);
+        let seed = online_seed(node, "token");
         let key = SigningKey::from_seed(&seed).expect("a key").public();
         let now = now() / 1_000_000;
         let x = BASE64URL_NOPAD.encode(&holder.0);
         Self {
             header: json!({"alg": "EdDSA", "typ": "cmtp+jwt", "kid": key.multibase()}),
             claims: json!({
-                "iss": key.to_string(), "aud": key.to_string(), "sub": holder.to_string(),
-                "iat": now, "nbf": now, "exp": now + 60, "jti": "test",
+                "iss": node.did, "aud": node.did, "sub": holder.to_string(),
+                "iat": now, "nbf": now, "exp": now + 60, "jti": "op.test",
                 "scope": {"read": ["0xS:**", "0xR:**"], "write": ["0xS:**"]},
                 "cnf": {"jwk": {"kty": "OKP", "crv": "Ed25519", "x": x}},
             }),
@@ -467,8 +562,15 @@ async fn next_frame(recv: &mut RecvStream, reader: &mut FrameReader) -> Frame {
 }
 
 /// Takes any certificate: these tests are about what comes after.
-#[derive(Debug)]
-struct AnyCertificate;
+#[derive(Debug, Default)]
+pub struct AnyCertificate(AtomicUsize);
+
+impl AnyCertificate {
+    /// How many connections showed one; those that resume a session show none.
+    pub fn seen(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
 
 impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
@@ -479,6 +581,7 @@ impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
         _ocsp_response: &[u8],
         _now: rustls::pki_types::UnixTime,
     ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        self.0.fetch_add(1, Ordering::SeqCst);
         Ok(rustls::client::danger::ServerCertVerified::assertion())
     }
 

@@ -77,7 +77,7 @@ fn a_node_that_runs_is_sound_and_so_is_its_archive() {
     let node = Node::start(&format!("{CONFIG}[http]\nlisten = \"127.0.0.1:{port}\"\n"));
     let (home, data) = (Home::new(), node.data().to_owned());
     let saved = calls(&node, &home, 20);
-    let size = logged(&node, 23).untrusted().size;
+    let size = logged(&node, 24).untrusted().size;
     let (exit, view) = verify(
         &home,
         &[arg(&data), "--pin", &node.did, "--receipt", arg(&saved[3]), arg(&saved[9])],
@@ -86,7 +86,8 @@ fn a_node_that_runs_is_sound_and_so_is_its_archive() {
     let counts = &view["counts"];
     assert_eq!((&counts["receipts"], &counts["findings"]), (&Value::from(2), &Value::from(0)));
     assert!(counts["messages"].as_u64() >= Some(20) && counts["logged"].as_u64() >= Some(size));
-    assert_eq!(counts["signed-by-caller"].as_u64(), Some(20), "{view:#}");
+    // Theirs, and the consent of the node's own session.
+    assert_eq!(counts["signed-by-caller"].as_u64(), Some(21), "{view:#}");
     assert_eq!(view["completeness"], "not checked");
 
     // Whom nobody trusts is not called sound.
@@ -125,11 +126,11 @@ fn what_a_node_erased_is_counted_and_holds() {
     let node = Node::start(CONFIG);
     let home = Home::new();
     let saved = calls(&node, &home, 3);
-    for (degree, index) in [("--redact", "3"), ("--forget", "4")] {
+    for (degree, index) in [("--redact", "4"), ("--forget", "5")] {
         let output = node.cmtpd(&["erase", degree, index, "--yes"]);
         assert!(output.status.success(), "{}", text(&output.stderr));
     }
-    logged(&node, 8);
+    logged(&node, 9);
     // What a caller kept is still the entry's.
     let data = arg(node.data()).to_owned();
     let (exit, view) = verify(&home, &[&data, "--receipt", arg(&saved[0])]);
@@ -148,7 +149,7 @@ fn a_log_that_is_served_is_enough() {
     let node = Node::start(&format!("{CONFIG}[http]\nlisten = \"127.0.0.1:{port}\"\n"));
     let home = Home::new();
     let saved = calls(&node, &home, 3);
-    logged(&node, 6);
+    logged(&node, 7);
     let archive = home.file("archive");
     let output = home.cmtp(["audit", "export", arg(node.data()), arg(&archive)]);
     assert_eq!(code(&output), Some(0), "{}", text(&output.stderr));
@@ -178,7 +179,7 @@ fn entries_are_found_by_what_they_are() {
     let node = Node::start(CONFIG);
     let home = Home::new();
     calls(&node, &home, 5);
-    logged(&node, 8);
+    logged(&node, 9);
     let run = |arguments: &[&str]| {
         let output = home.cmtp([&["audit"], arguments].concat());
         assert_eq!(code(&output), Some(0), "{}", text(&output.stderr));

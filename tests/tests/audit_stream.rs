@@ -291,6 +291,38 @@ async fn a_node_on_a_restored_backup_publishes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn messages_are_named_by_the_log_that_is_written() {
+    // [AUS-2]
+    let folder = tempfile::tempdir().unwrap();
+    let (data, backup) = (folder.path().join("data"), folder.path().join("backup"));
+    std::fs::create_dir(&data).unwrap();
+    let mut node = Node::start_in(&data, "", &[]);
+    node.signal("TERM");
+    node.wait();
+    copy(&data.join("journal"), &backup);
+    node.restart();
+    let caller = Caller::new(&node);
+    write(&caller, &caller.connect().await, "lost").await;
+    // The log knows more than the journal that is restored.
+    node.signal("TERM");
+    node.wait();
+    std::fs::remove_dir_all(data.join("journal")).unwrap();
+    copy(&backup, &data.join("journal"));
+    let server = Server::start();
+    let follow = ["sh", "-c", "exec \"$@\" --follow-log", "sh"];
+    let node = Node::start_in(&data, &server.config(), &follow);
+    let context = server.context().await;
+    let mut stream = stream_of(&node, &context).await;
+    published(&stream, &node).await;
+    let origin = cmtp_codec::log::log_origin(&node.did.parse().unwrap(), 1);
+    let message = stream.get_raw_message(1).await.unwrap();
+    let id = message.headers.get("Nats-Msg-Id").unwrap().as_str();
+    assert_eq!(id, format!("{origin}@0"));
+    let description = stream.info().await.unwrap().config.description.clone();
+    assert_eq!(description, Some(format!("entries of {origin}")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn entries_over_cmtp_are_the_journal_and_do_not_keep_themselves_going() {
     // [AUS-6] [AUS-7] [AUS-8]
     let node = Node::start("");

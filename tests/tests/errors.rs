@@ -6,6 +6,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use cmtp_client::{Existing, write_whole};
 use cmtp_tests::wire::{Forge, now};
 use cmtp_tests::{Home, Node, binary};
 use serde_json::json;
@@ -51,6 +52,13 @@ fn a_caller_without_what_it_takes() {
             vec!["no identity, so the token can't be used", "cmtp id new"],
         ),
         ("no identity to show", vec!["id", "show"], 2, vec!["no identity yet", "cmtp id new"]),
+        ("no identity to back up", vec!["id", "backup"], 2, vec!["no identity yet", "cmtp id new"]),
+        (
+            "a persona and no identity",
+            vec!["call", &url, "--as", "work"],
+            2,
+            vec!["no identity yet", "cmtp id new"],
+        ),
     ];
     check(rows, |arguments| Home::empty().cmtp(arguments));
 
@@ -133,6 +141,12 @@ fn a_caller_without_what_it_takes() {
             vec!["400 bad-request: argument 1: expected a number"],
         ),
         ("a second identity", vec!["id", "new"], 2, vec!["holds an identity already", "--force"]),
+        (
+            "a persona that there is not",
+            vec!["call", &url, "--as", "nobody"],
+            2,
+            vec!["no persona is called nobody", "cmtp id list"],
+        ),
     ];
     check(rows, |arguments| home.cmtp(arguments));
 
@@ -144,6 +158,123 @@ fn a_caller_without_what_it_takes() {
     let row: Row<'_> =
         ("a readable secret", vec!["id", "show"], 2, vec!["others may read", &chmod]);
     check(vec![row], |arguments| home.cmtp(arguments));
+}
+
+#[test]
+fn a_person_with_personas() {
+    let (home, old, locked) = (Home::new(), Home::empty(), Home::empty());
+    let path = |home: &Home, name: &str| home.file(name).to_str().unwrap().to_owned();
+    let letter = path(&home, "letter.txt");
+    write_whole(Path::new(&letter), b"dear reader", Existing::Keep).unwrap();
+    let rows: Vec<Row<'_>> = vec![
+        (
+            "a name that is none",
+            vec!["id", "persona", "add", "My Work"],
+            2,
+            vec!["'My Work'", "1 to 64 characters of a-z"],
+        ),
+        (
+            "a name that is taken",
+            vec!["id", "persona", "add", "main"],
+            2,
+            vec!["called main already", "another name"],
+        ),
+        (
+            "no such persona",
+            vec!["id", "show", "nobody"],
+            2,
+            vec!["no persona is called nobody", "cmtp id list"],
+        ),
+        (
+            "an identity in the way",
+            vec!["id", "restore"],
+            2,
+            vec!["holds an identity already", "--force"],
+        ),
+        ("no words", vec!["id", "restore", "--force"], 2, vec!["0 words; a root has 24"]),
+        (
+            "too many personas",
+            vec!["id", "restore", "--force", "--personas", "1001"],
+            2,
+            vec!["--personas", "1..=1000"],
+        ),
+        (
+            "a file in the way",
+            vec!["id", "export", "main", "-o", &letter],
+            2,
+            vec![&letter, "there already", "another name"],
+        ),
+        (
+            "nowhere to export to",
+            vec!["id", "export", "main", "-o", "/nowhere/main"],
+            2,
+            vec!["--output /nowhere/main", "no directory /nowhere; make it first"],
+        ),
+        (
+            "no file to import",
+            vec!["id", "import", "/nowhere"],
+            2,
+            vec!["/nowhere: there is no such file"],
+        ),
+        (
+            "a file of another kind",
+            vec!["id", "import", &letter],
+            2,
+            vec![&letter, "cmtp-persona-v1"],
+        ),
+        (
+            "nowhere for a statement",
+            vec!["id", "revoke", "main", "--file", "/nowhere/main"],
+            2,
+            vec!["--file /nowhere/main", "no directory /nowhere; make it first"],
+        ),
+        (
+            "no new passphrase",
+            vec!["id", "passphrase"],
+            2,
+            vec!["CMTP_NEW_PASSPHRASE", "--no-passphrase"],
+        ),
+    ];
+    check(rows, |arguments| home.cmtp(arguments));
+
+    let text = format!("cmtp-identity-v0 {}\n", "11".repeat(32));
+    write_whole(&old.file("identity"), text.as_bytes(), Existing::Keep).unwrap();
+    let file = path(&old, "default.revocation");
+    let rows: Vec<Row<'_>> = vec![
+        ("no root to back up", vec!["id", "backup"], 2, vec!["no root", "cmtp id new"]),
+        ("no root for more", vec!["id", "persona", "add", "x"], 2, vec!["no root", "cmtp id new"]),
+        (
+            "no recovery key",
+            vec!["id", "revoke", "default", "--file", &file],
+            2,
+            vec!["default was imported", "do it there"],
+        ),
+    ];
+    check(rows, |arguments| old.cmtp(arguments));
+
+    let as_locked = |passphrase: &str, arguments: &[&str]| {
+        locked.command().args(arguments).env("CMTP_PASSPHRASE", passphrase).output().unwrap()
+    };
+    assert!(as_locked("sesame", &["id", "new"]).status.success());
+    let identity = path(&locked, "identity");
+    let call = vec!["call", "cmtp://127.0.0.1:1/0xS:echo"];
+    let unopened = vec![&*identity, "is encrypted", "set CMTP_PASSPHRASE"];
+    let rows: Vec<Row<'_>> = vec![
+        ("nobody to ask for a passphrase", vec!["id", "show"], 2, unopened.clone()),
+        ("nobody to ask on a call", call, 2, unopened),
+    ];
+    check(rows, |arguments| locked.cmtp(arguments));
+    let wrong = vec![&*identity, "does not open", "CMTP_PASSPHRASE"];
+    let row: Row<'_> = ("another passphrase", vec!["id", "show"], 2, wrong);
+    check(vec![row], |arguments| as_locked("barley", arguments));
+    fs::write(&identity, "cmtp-identity-v9\n").unwrap();
+    let row: Row<'_> = (
+        "a file of another version",
+        vec!["id", "show"],
+        2,
+        vec![&identity, "cmtp-identity-v1", "cmtp id restore"],
+    );
+    check(vec![row], |arguments| locked.cmtp(arguments));
 }
 
 #[test]
@@ -319,6 +450,11 @@ fn a_node_that_can_not_start() {
     let lonely = config("lonely", &format!("{route}to = \"nats:a\"\n"));
     let unknown = config("unknown", &format!("{route}to = \"local:nosuch\"\n"));
     let streaming = config("streaming", "[audit]\nstream = true\n");
+    let issuer = "[[issuer]]\nname = \"corp\"\niss = \"x\"\naudience = \"x\"\nalgorithms = [\"ES256\"]\njwks = ";
+    let keyless = config("keyless", &format!("{issuer}{:?}\n", path("no-keys")));
+    let page = config("page", &format!("{issuer}{:?}\n", config("html", "<html>")));
+    let nobody = config("nobody", &format!("{issuer}\"http://127.0.0.1:1/keys\"\n"));
+    let empty = config("empty", &format!("{issuer}{:?}\n", config("none", "{\"keys\":[]}")));
     let missing = path("missing");
     let misspelt_at = format!("{misspelt}: line 2, lisden = ");
     let used = node.data().to_str().unwrap();
@@ -368,6 +504,54 @@ fn a_node_that_can_not_start() {
             vec!["check-config", &unknown],
             1,
             vec![&unknown, "local:nosuch", "echo, time"],
+        ),
+        (
+            "no keys of an issuer",
+            with("--config", &keyless),
+            1,
+            vec!["issuer \"corp\"", "no-keys", "No such file"],
+        ),
+        (
+            "no keys of an issuer, checked",
+            vec!["check-config", &keyless],
+            1,
+            vec![&keyless, "issuer \"corp\"", "no-keys", "No such file"],
+        ),
+        (
+            "a page in place of keys",
+            vec!["issuer", "check", "corp", "--config", &page],
+            1,
+            vec!["issuer \"corp\"", "expected a JWK Set"],
+        ),
+        (
+            "nobody has the keys",
+            vec!["issuer", "check", "corp", "--config", &nobody],
+            1,
+            vec!["issuer \"corp\"", "http://127.0.0.1:1/keys", "refused"],
+        ),
+        (
+            "keys that are none",
+            vec!["issuer", "check", "corp", "--config", &empty],
+            1,
+            vec!["issuer \"corp\"", "no key that can be used"],
+        ),
+        (
+            "no such issuer",
+            vec!["issuer", "check", "crop", "--config", &page],
+            1,
+            vec![&page, "no issuer \"crop\"", "it has corp"],
+        ),
+        (
+            "no issuer at all",
+            vec!["issuer", "check", "corp", "--config", &file],
+            1,
+            vec![&file, "no issuer \"corp\"", "no [[issuer]]"],
+        ),
+        (
+            "no such token",
+            vec!["issuer", "check", "corp", "--config", &empty, "--token", &missing],
+            1,
+            vec!["--token", &missing, "No such file"],
         ),
         ("no such bus", with("--bus", "kafka"), 1, vec!["--bus", "kafka", "nats=nats://"]),
         (
@@ -438,6 +622,71 @@ fn a_node_that_can_not_start() {
 }
 
 #[test]
+fn policies_that_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (data, missing) = (path("data"), path("missing"));
+    let bad = path("data/policies");
+    fs::create_dir_all(&bad).unwrap();
+    let text = "\npermit (principal, action == Action::\"raed\", resource);";
+    fs::write(folder.path().join("data/policies/x.cedar"), text).unwrap();
+    let config = path("cmtpd.toml");
+    fs::write(&config, format!("data = {data:?}\n[policy]\nfolder = {missing:?}\n")).unwrap();
+    let did = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK";
+    let explain = |more: &[&'static str]| {
+        [&["policy", "explain", &bad, "--as", did, "--target", "0xS:a"][..], more].concat()
+    };
+    let named = vec![bad.as_str(), "x.cedar, line 2", "policy x#0", "raed", "did you mean"];
+    let rows: Vec<Row<'_>> = vec![
+        ("no policies", vec!["policy", "check", &missing], 1, vec![&missing, "at its first start"]),
+        ("bad policies", vec!["policy", "check", &bad], 1, named.clone()),
+        ("bad policies to ask", explain(&[]), 1, named.clone()),
+        (
+            "a node with bad policies",
+            vec!["serve", "--data", &data, "--listen", "127.0.0.1:0"],
+            1,
+            named,
+        ),
+        (
+            "a policy folder that is not there",
+            vec!["serve", "--config", &config, "--data", &data, "--listen", "127.0.0.1:0"],
+            1,
+            vec![&missing, "No such file"],
+        ),
+        ("no grant", explain(&["--granted", "me"]), 2, vec!["me", "operator or session"]),
+        ("no attribute", explain(&["--attribute", "a"]), 2, vec!["NAME=VALUE, such as country=ch"]),
+        ("an empty group", explain(&["--group", ""]), 1, vec!["\"\"", "1 to 256 bytes"]),
+        (
+            "no target",
+            vec!["policy", "explain", &bad, "--as", did, "--target", "echo"],
+            2,
+            vec!["echo", "such as 0xS:echo"],
+        ),
+    ];
+    check(rows, |arguments| cmtpd(arguments, folder.path()));
+
+    let home = Home::new();
+    let node = Node::start("");
+    let token = node.grant(&home.did, &["--scope", "0xS:**"]);
+    fs::write(node.data().join("policies/default.cedar"), "").unwrap();
+    let url = node.url("0xS:echo");
+    let call = ["call", &url, "--token", &token];
+    while home.cmtp(call).status.success() {}
+    let explain = format!("cmtpd policy explain --as {} --target '0xS:echo'", home.did);
+    let rows: Vec<Row<'_>> = vec![(
+        "what policies deny",
+        call.to_vec(),
+        1,
+        vec![
+            "403 forbidden: no policy of this node permits 0xS:echo",
+            "a policy that permits it",
+            &explain,
+        ],
+    )];
+    check(rows, |arguments| home.cmtp(arguments));
+}
+
+#[test]
 fn an_auditor_of_what_is_not_there() {
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().to_str().unwrap();
@@ -464,7 +713,114 @@ fn an_auditor_of_what_is_not_there() {
         ("no opcode", vec!["audit", "grep", empty, "--opcode", "x"], 2, vec!["x", "0xSW"]),
         ("no type", vec!["audit", "tail", empty, "--type", "x"], 2, vec!["x", "outcome"]),
         ("no range", vec!["audit", "tail", empty, "--status", "x"], 2, vec!["x", "400-599"]),
+        (
+            "no policies",
+            vec!["audit", "verify", empty, "--policies", "nowhere"],
+            2,
+            vec!["nowhere", "No such file"],
+        ),
         ("no data", vec!["audit", "export", empty, "archive"], 2, vec![empty, "no journal"]),
     ];
     check(rows, |arguments| Home::empty().cmtp(arguments));
+}
+
+#[test]
+fn keys_that_can_not_be_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (data, other, file) = (path("data"), path("other"), path("root.key"));
+    let (locked, strange, missing) = (path("locked"), path("strange"), path("missing"));
+    fs::write(&strange, "garbage").unwrap();
+    let did = |data: &str| {
+        let output = cmtpd(&["did"], Path::new(data));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let (node, stranger) = (did(&data), did(&other));
+    let sealed = Command::new(binary("cmtpd"))
+        .args(["keys", "export-root", &locked, "--data", &other])
+        .env("CMTP_PASSPHRASE", "a passphrase")
+        .output()
+        .unwrap();
+    assert!(sealed.status.success(), "{sealed:?}");
+    let export = ["keys", "export-root", &file];
+    let rows: Vec<Row<'_>> = vec![
+        (
+            "the log's key",
+            vec!["keys", "rotate", "--use", "log"],
+            1,
+            vec!["the log's key is not replaced", "leave out --use log"],
+        ),
+        (
+            "nobody to ask for a passphrase",
+            export.to_vec(),
+            1,
+            vec!["no passphrase", "CMTP_PASSPHRASE", "--no-passphrase"],
+        ),
+        (
+            "a file that is there",
+            vec!["keys", "export-root", &strange, "--no-passphrase"],
+            1,
+            vec![&strange, "File exists", "that is not there yet"],
+        ),
+        (
+            "no such file",
+            vec!["keys", "rotate", "--root", &missing],
+            1,
+            vec![&missing, "there is none", "--root FILE"],
+        ),
+        (
+            "a file of something else",
+            vec!["keys", "rotate", "--root", &strange],
+            1,
+            vec![&strange, "not a node key", "restore it from a backup"],
+        ),
+        (
+            "nobody to ask for the passphrase",
+            vec!["keys", "rotate", "--root", &locked],
+            1,
+            vec!["no passphrase", "CMTP_PASSPHRASE"],
+        ),
+    ];
+    check(rows, |arguments| cmtpd(arguments, Path::new(&data)));
+
+    let rows: Vec<Row<'_>> = vec![
+        (
+            "another node's root key",
+            vec!["keys", "rotate", "--root", &locked],
+            1,
+            vec![&node, &stranger, "--root FILE"],
+        ),
+        (
+            "a root key without a passphrase",
+            [&export[..], &["--no-passphrase"]].concat(),
+            0,
+            vec![],
+        ),
+        ("no root key", vec!["keys", "rotate"], 1, vec![&node, &file, "--root FILE"]),
+    ];
+    check(rows, |arguments| {
+        Command::new(binary("cmtpd"))
+            .args(arguments)
+            .env("CMTPD_DATA", &data)
+            .env("CMTP_PASSPHRASE", "a passphrase")
+            .output()
+            .unwrap()
+    });
+    let wrong = |arguments: &[&str]| {
+        let mut command = Command::new(binary("cmtpd"));
+        command.args(arguments).env("CMTPD_DATA", &other).env("CMTP_PASSPHRASE", "another");
+        command.output().unwrap()
+    };
+    let rows: Vec<Row<'_>> = vec![(
+        "a wrong passphrase",
+        vec!["keys", "rotate", "--root", &locked],
+        1,
+        vec![&locked, "does not open", "is the passphrase right?"],
+    )];
+    check(rows, wrong);
+    // The root key is elsewhere, and the file without which no node is there is gone.
+    fs::remove_file(Path::new(&data).join("online.keys")).unwrap();
+    let rows: Vec<Row<'_>> =
+        vec![("no keys", vec!["did"], 1, vec!["online.keys", "restore it from a backup"])];
+    check(rows, |arguments| cmtpd(arguments, Path::new(&data)));
 }

@@ -145,7 +145,8 @@ async fn strangers_are_counted_and_cost_no_entry_of_their_own() {
     assert_eq!(node.wait().code(), Some(0));
     let entries = cmtp_tests::load::entries(&node);
     let types: Vec<_> = entries.iter().map(|entry| entry["type"].as_str().unwrap()).collect();
-    assert_eq!(types, ["opened", "keys", "config", "summary"]);
+    // The outcome is the node's own session.
+    assert_eq!(types, ["opened", "keys", "config", "policy", "outcome", "summary"]);
 }
 
 #[tokio::test]

@@ -95,8 +95,12 @@ async fn an_answer_is_proved_whatever_the_scope() {
     }
     let refused = caller.ask("0xI:log:other", None).await;
     assert_eq!(refused.status(), Status::NOT_FOUND);
-    let refused = caller.ask("0xI:session:x", None).await;
-    assert_eq!(refused.status(), Status::FORBIDDEN, "nothing else of 0xI is for everybody");
+    let refused = caller.ask("0xI:other:x", None).await;
+    assert_eq!(
+        refused.status(),
+        Status::FORBIDDEN,
+        "nothing but this and sessions is for everybody"
+    );
 }
 
 #[tokio::test]

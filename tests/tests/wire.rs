@@ -68,7 +68,7 @@ async fn an_echo_is_answered_and_verifies() {
     let admit = answer.replay.message.links[1].layer().unwrap();
     assert_eq!(admit.step, Step::ADMIT);
     assert_eq!(admit.digest(FieldIndex::TOKEN_DIGEST), Some(Digest::of(scene.token.as_bytes())));
-    assert_eq!(admit.text(FieldIndex::POLICIES), Some("0xS:**"));
+    assert_eq!(admit.text(FieldIndex::POLICIES), Some("0xS:** everybody operator"));
     // [ADM-11]
     let receipt = answer.replay.message.seal.receipt.as_ref().unwrap();
     assert_eq!(receipt.statement.mode, JournalMode::WAL);

@@ -8,6 +8,7 @@ use cmtp_codec::audit::What;
 use cmtp_codec::log::CheckpointError;
 
 use crate::known_logs::KnownLogsError;
+use crate::policy::PolicyError;
 
 /// Why a journal, an archive or a log can't be audited.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +80,11 @@ pub enum AuditError {
         /// The file.
         path: PathBuf,
     },
+    /// Policies that are none.
+    #[error(
+        "{0}; --policies takes a folder of .cedar files, a folder of such folders, or the word journal"
+    )]
+    Policies(PolicyError),
     /// Another node.
     #[error("it is of the node {found}, and {expected} was meant")]
     OtherNode {

@@ -11,7 +11,7 @@ use crate::audit::error::AuditError;
 use crate::home::{Existing, Home, write_whole};
 use crate::known_logs::KnownLogs;
 
-/// The checkpoints that were kept of a node's log: that of the last audit, and that of the last call.
+/// The checkpoints that were kept of a node's log: that of the last audit, and those of each persona's last call.
 pub(crate) fn load(home: &Home, node: &PublicKey) -> Result<Vec<SignedCheckpoint>, AuditError> {
     let path = path(home, node);
     let audited = match fs::read_to_string(&path) {
@@ -22,7 +22,7 @@ pub(crate) fn load(home: &Home, node: &PublicKey) -> Result<Vec<SignedCheckpoint
             Err(source) => return Err(AuditError::Kept { path, source }),
         },
     };
-    let called = KnownLogs::in_home(home).last(node).map_err(AuditError::Known)?;
+    let called = KnownLogs::all_in_home(home, node).map_err(AuditError::Known)?;
     Ok(audited.into_iter().chain(called).collect())
 }
 

@@ -1,12 +1,11 @@
 //! A log that a node, or anybody, serves over HTTP.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::Agent;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::audit::error::AuditError;
+use crate::system_tls;
 
 /// Where a log is served; connections are kept open between files.
 #[derive(Clone, Debug)]
@@ -22,7 +21,7 @@ impl Served {
             .http_status_as_error(false)
             .user_agent(concat!("cmtp-audit/", env!("CARGO_PKG_VERSION")));
         if url.starts_with("https:") {
-            config = config.tls_config(tls());
+            config = config.tls_config(system_tls());
         }
         Ok(Self { url, agent: config.build().into() })
     }
@@ -44,15 +43,6 @@ impl Served {
             Err(error) => Err(failed(error)),
         }
     }
-}
-
-fn tls() -> TlsConfig {
-    let roots = rustls_native_certs::load_native_certs().certs;
-    let roots: Vec<_> = roots.iter().map(|root| Certificate::from_der(root).to_owned()).collect();
-    TlsConfig::builder()
-        .root_certs(RootCerts::Specific(Arc::new(roots)))
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .build()
 }
 
 /// For one file of at most 18 kB.

@@ -18,9 +18,9 @@ use crate::clock;
 use crate::identity::Identity;
 
 /// The keys of one route of a node, for one session of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RouteKeys {
-    pub(crate) list: Verified<KeyList>,
+    pub(crate) list: Arc<Verified<KeyList>>,
     pub(crate) request_key: MacKey,
     pub(crate) answer_key: MacKey,
 }
@@ -132,7 +132,7 @@ impl Keyring {
         }
         let opened = sealing_key.open(&keys)?;
         Ok(RouteKeys {
-            list: keys.into_inner().list,
+            list: Arc::new(keys.into_inner().list),
             request_key: MacKey::new(opened.request_key),
             answer_key: MacKey::new(opened.answer_key),
         })
@@ -140,13 +140,26 @@ impl Keyring {
 
     fn keep(&self, node: PublicKey, id: KeyId, keys: Arc<RouteKeys>) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.keys.insert((node, id), keys).is_none() {
-            known.order.push_back((node, id));
+        known.keep(node, id, keys);
+    }
+}
+
+impl Known {
+    fn keep(&mut self, node: PublicKey, id: KeyId, keys: Arc<RouteKeys>) {
+        // [NKY-10] A service that gets a newer list MUST judge by it, under whatever key id requests come.
+        for ((of, _), older) in &mut self.keys {
+            if *of == node && older.list.number < keys.list.number {
+                let list = Arc::clone(&keys.list);
+                *older = Arc::new(RouteKeys { list, ..RouteKeys::clone(older) });
+            }
         }
-        if known.order.len() > KEYS_MAX
-            && let Some(first) = known.order.pop_front()
+        if self.keys.insert((node, id), keys).is_none() {
+            self.order.push_back((node, id));
+        }
+        if self.order.len() > KEYS_MAX
+            && let Some(first) = self.order.pop_front()
         {
-            known.keys.remove(&first);
+            self.keys.remove(&first);
         }
     }
 }
@@ -176,3 +189,40 @@ enum NoKeys {
 const BETWEEN_ASKS: Duration = Duration::from_millis(1_000 / limits::SERVICE_ASKS_MAX);
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 const KEYS_MAX: usize = limits::SERVICE_KEYS_MAX as usize;
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use cmtp_codec::ListedKey;
+    use cmtp_spec::KeyUse;
+
+    use super::*;
+    use crate::testing::signing_key;
+
+    const NOW: u64 = 1_000;
+
+    #[test]
+    fn a_newer_list_counts_for_all_keys_of_its_node() {
+        // [NKY-10]
+        let (root, other) = (signing_key(1), signing_key(2));
+        let sender = signing_key(3).public();
+        let keys = |root: &cmtp_codec::SigningKey, number, not_after| {
+            let listed =
+                ListedKey { key_use: KeyUse::LAYER, key: sender, not_before: 0, not_after };
+            let list = KeyList::sign(root, number, vec![listed]).verify().unwrap();
+            let key = || MacKey::new([1; 32]);
+            Arc::new(RouteKeys { list: Arc::new(list), request_key: key(), answer_key: key() })
+        };
+        let (first, second) = (KeyId([1; 16]), KeyId([2; 16]));
+        let mut known = Known::default();
+        known.keep(root.public(), first, keys(&root, 1, KeyList::NO_END));
+        known.keep(other.public(), first, keys(&other, 1, KeyList::NO_END));
+        let allows = |known: &Known, node: &cmtp_codec::SigningKey| {
+            let keys = &known.keys[&(node.public(), first)];
+            keys.list.allows(KeyUse::LAYER, &sender, NOW)
+        };
+        assert!(allows(&known, &root) && allows(&known, &other));
+        known.keep(root.public(), second, keys(&root, 2, NOW));
+        assert!(!allows(&known, &root) && allows(&known, &other));
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::hash::Digest;
 use crate::journal::PieceError;
 use crate::key::SignatureError;
 use crate::log::Tile;
@@ -199,6 +200,30 @@ pub enum What {
         /// Its log.
         origin: String,
     },
+    /// Policies that decide otherwise than the node did.
+    #[error("the node says {recorded:?} of who asked, and its policies say {judged:?}")]
+    OtherDecision {
+        /// What the node recorded.
+        recorded: String,
+        /// What its policies say.
+        judged: String,
+    },
+    /// A name that policies deny what it stands for.
+    #[error("the node let a name stand for {target}, and its policies say {judged:?} of it")]
+    DeniedName {
+        /// What the name stands for.
+        target: String,
+        /// What the policies say.
+        judged: String,
+    },
+    /// Policies that nobody has.
+    #[error(
+        "it was decided by policies that neither the journal notes nor the auditor was given: {0}"
+    )]
+    UnknownPolicies(Digest),
+    /// No policies, where there are some.
+    #[error("the node says that the scope alone decided, and the journal notes policies before it")]
+    NoPolicies,
     /// The checkpoint.
     #[error("the checkpoint: {0}")]
     Checkpoint(String),
@@ -245,6 +270,10 @@ impl What {
             Self::Omitted { .. } => "omitted",
             Self::Equivocation { .. } => "equivocation",
             Self::OtherLog { .. } => "other-log",
+            Self::OtherDecision { .. } => "other-decision",
+            Self::DeniedName { .. } => "denied-name",
+            Self::UnknownPolicies(_) => "unknown-policies",
+            Self::NoPolicies => "no-policies",
             Self::Checkpoint(_) => "checkpoint",
         }
     }

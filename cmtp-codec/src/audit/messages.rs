@@ -198,6 +198,12 @@ impl Open {
 impl Reading {
     fn piece(&mut self, placed: &Placed<'_>, sealer: Sealer<'_>) -> Result<(), Finding> {
         let (index, entry) = (placed.index, &placed.piece.entry);
+        // A message may go on under another key list than it began with.
+        if let Some(keys) = sealer.keys
+            && !self.verifier.keys().is_some_and(|known| Arc::ptr_eq(known, keys))
+        {
+            self.verifier.renew(Arc::clone(keys));
+        }
         let before = self.verifier.layers();
         let (links, cores) = links(placed, before)?;
         let more = cores.as_ref().is_some_and(|cores| cores.len() > links.len());

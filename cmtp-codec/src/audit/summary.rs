@@ -29,6 +29,10 @@ pub struct Summary {
     pub forgotten: u64,
     /// Messages whose records were not checked: forgotten, or without their keys.
     pub not_checked: u64,
+    /// Decisions of policies that were judged again.
+    pub decisions: u64,
+    /// Messages whose decision could not be judged again: they can't be read, or nobody has their policies.
+    pub decisions_not_checked: u64,
     /// Callers' receipts whose entry is where they say.
     pub receipts: u64,
     /// Callers' receipts that can't be checked yet, their merge delay not being over.
@@ -85,7 +89,7 @@ impl fmt::Display for Summary {
 
 impl Summary {
     /// All counts by name.
-    pub fn counts(&self) -> [(&'static str, u64); 16] {
+    pub fn counts(&self) -> [(&'static str, u64); 18] {
         [
             ("entries", self.entries),
             ("logged", self.logged),
@@ -99,6 +103,8 @@ impl Summary {
             ("redacted", self.redacted),
             ("forgotten", self.forgotten),
             ("not-checked", self.not_checked),
+            ("decisions", self.decisions),
+            ("decisions-not-checked", self.decisions_not_checked),
             ("receipts", self.receipts),
             ("receipts-pending", self.receipts_pending),
             ("receipts-without-index", self.receipts_without_index),

@@ -17,7 +17,7 @@ use crate::seal::Seal;
 /// Puts a message together again, piece by piece, and checks that it is what was sealed.
 #[derive(Debug)]
 pub struct MessageReader {
-    node: PublicKey,
+    sealers: Vec<PublicKey>,
     chain: Chain,
     links: Vec<Link>,
     interims: Vec<(u32, Seal)>,
@@ -27,10 +27,10 @@ pub struct MessageReader {
 }
 
 impl MessageReader {
-    /// A message of which no piece was read; `node` is the key that seals.
-    pub const fn new(node: PublicKey) -> Self {
+    /// A message of which no piece was read; `sealers` are the keys that may have sealed it.
+    pub const fn new(sealers: Vec<PublicKey>) -> Self {
         let chain = Chain::EMPTY;
-        Self { node, chain, links: Vec::new(), interims: Vec::new(), seal: None, lost: false }
+        Self { sealers, chain, links: Vec::new(), interims: Vec::new(), seal: None, lost: false }
     }
 
     /// Takes the next piece of the message.
@@ -67,23 +67,30 @@ impl MessageReader {
             self.links.push(link);
         }
         let length = self.chain.length();
-        let sealed = match entry.entry_type {
-            EntryType::INTENT => self.chain.head(),
-            EntryType::SEGMENT => self.chain.interim_seal(&self.node),
-            _ => self.chain.seal(&self.node),
+        let is_sealer = |key: &&PublicKey| match entry.entry_type {
+            EntryType::SEGMENT => self.chain.interim_seal(key) == entry.seal,
+            _ => self.chain.seal(key) == entry.seal,
         };
+        let is_intent = entry.entry_type == EntryType::INTENT;
+        let sealer = if is_intent { None } else { self.sealers.iter().find(is_sealer).copied() };
+        let is_sealed = sealer.is_some() || is_intent && self.chain.head() == entry.seal;
         let has_other_cores = cores.is_some_and(|cores| cores != expected_cores);
         let is_whole = self.links.len() > before && !has_other_cores;
-        if sealed != entry.seal || length != entry.layers || !is_whole {
+        if !is_sealed || length != entry.layers || !is_whole {
             return Err(PieceError::OtherSeal);
         }
-        let seal = Seal { receipt: Some(receipt), ..Seal::new(self.node, entry.seal) };
+        let Some(sealer) = sealer else { return Ok(()) };
+        let seal = Seal { receipt: Some(receipt), ..Seal::new(sealer, entry.seal) };
         match entry.entry_type {
-            EntryType::INTENT => {}
             EntryType::SEGMENT => self.interims.push((length, seal)),
             _ => self.seal = Some(seal),
         }
         Ok(())
+    }
+
+    /// Other keys may have sealed what comes next.
+    pub fn sealed_by(&mut self, sealers: Vec<PublicKey>) {
+        self.sealers = sealers;
     }
 
     /// The chain so far.

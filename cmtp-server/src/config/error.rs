@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use cmtp_codec::log::VerifierKeyError;
+use cmtp_codec::session::ScopeError;
 use cmtp_codec::{DidError, FqmnError, PatternError, SubjectError};
 
-use super::{SEGMENT_BYTES, SEGMENT_BYTES_MIN, THREADS_MAX};
+use super::{IssuerSettingsError, SEGMENT_BYTES, SEGMENT_BYTES_MIN, THREADS_MAX};
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +138,22 @@ pub enum ConfigError {
         /// The least that goes with the interval, seconds.
         least: u64,
     },
+    /// A scope of sessions that is none.
+    #[error("session.read or session.write: {error}")]
+    SessionScope {
+        /// What is wrong with a pattern, or with their number.
+        error: ScopeError,
+    },
+    /// A time that sessions can't have.
+    #[error("session.{key} {value}: choose 1 to {most} seconds")]
+    SessionTime {
+        /// The key.
+        key: &'static str,
+        /// What was given.
+        value: u64,
+        /// The most.
+        most: u64,
+    },
     /// A limit of the audit stream with which it would keep nothing.
     #[error("audit.{key} {value}: choose {least} at least, or leave it out for no limit")]
     AuditLimit {
@@ -174,6 +191,14 @@ pub enum ConfigError {
     Witnesses {
         /// How many there may be.
         max: usize,
+    },
+    /// An outside issuer.
+    #[error("issuer {name:?}: {error}")]
+    Issuer {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        error: IssuerSettingsError,
     },
     /// A route's actor.
     #[error(

@@ -4,22 +4,43 @@
 //! what belongs together goes together.
 
 use std::sync::mpsc::Sender;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cmtp_codec::Entry;
+use cmtp_codec::journal::Hidden;
 use cmtp_spec::JournalMode;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, oneshot};
 
 use crate::journal::writer::Submission;
 use crate::journal::{JournalError, Recorded};
+use crate::node_keys::NodeKeys;
 
 /// What goes to the writer together.
 pub(crate) struct Batch {
     pub(crate) submissions: Vec<Submission>,
     /// Where it says what came of them.
     pub(crate) settled: UnboundedSender<Vec<Settled>>,
-    pub(crate) moving: Option<Moving>,
+    pub(crate) errand: Option<Errand>,
 }
+
+/// What else the writer is to do, after what was handed in before.
+pub(crate) enum Errand {
+    Move(Moving),
+    Begin(Begin),
+}
+
+/// Other keys sign from here on, and the journal notes so first.
+pub(crate) struct Begin {
+    /// `None`: those that sign already.
+    pub(crate) keys: Option<Arc<NodeKeys>>,
+    pub(crate) notes: Vec<Note>,
+    /// Where it is to be noted at once, and not with what comes next: who waits for that.
+    pub(crate) noted: Option<oneshot::Sender<Result<(), JournalError>>>,
+}
+
+/// An entry of the node's own.
+pub(crate) type Note = (Entry, Option<u64>, Hidden);
 
 /// Somebody waits until the log that holds an entry was moved, and is no log any more.
 pub(crate) struct Moving {
@@ -83,7 +104,12 @@ impl Clerk {
 
     /// Has the log moved that holds an entry; where nobody does it any more the sender is dropped.
     pub(crate) fn have_moved(&self, moving: Moving) {
-        self.desk().pass_on(Some(moving));
+        self.desk().pass_on(Some(Errand::Move(moving)));
+    }
+
+    /// Has other keys sign; where nobody writes any more the sender is dropped.
+    pub(crate) fn begin(&self, begin: Begin) {
+        self.desk().pass_on(Some(Errand::Begin(begin)));
     }
 
     /// Passes on what was handed in, and takes no more.
@@ -106,11 +132,11 @@ impl Clerk {
 
 impl Desk {
     /// Passes on what waits; `false` where there is no writer any more, and who waits is told so by the drop.
-    fn pass_on(&mut self, moving: Option<Moving>) -> bool {
+    fn pass_on(&mut self, errand: Option<Errand>) -> bool {
         let submissions = std::mem::take(&mut self.waiting);
         let Some(writer) = &self.writer else { return false };
-        let is_empty = submissions.is_empty() && moving.is_none();
-        let batch = Batch { submissions, settled: self.settled.clone(), moving };
+        let is_empty = submissions.is_empty() && errand.is_none();
+        let batch = Batch { submissions, settled: self.settled.clone(), errand };
         if !is_empty && writer.send(batch).is_err() {
             self.writer = None;
         }

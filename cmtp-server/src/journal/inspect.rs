@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use cmtp_codec::journal::{Commit, Degree, MessageReader, Piece, PieceError, PieceKeys};
+use cmtp_codec::journal::{Commit, Degree, MessageReader, Piece, PieceError, PieceKeys, Sealers};
 use cmtp_codec::log::log_origin;
 use cmtp_codec::{Digest, Entry, Message, PublicKey, ReceiptError};
 use cmtp_spec::{EntryFlags, EntryType};
@@ -46,6 +46,9 @@ pub enum JournalFaultKind {
     /// R0.
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
+    /// The node's list has no layer key for its time.
+    #[error("no layer key of the node was valid at its time")]
+    NoKey,
     /// The record.
     #[error("{0}")]
     Record(#[from] PieceError),
@@ -91,12 +94,14 @@ pub fn check_journal(
     mut show: impl FnMut(&JournalEntry),
 ) -> Result<JournalCheck, JournalOpenError> {
     let mut check = JournalCheck::default();
-    let mut seen = Seen::default();
+    let (mut seen, mut sealers) = (Seen::default(), Sealers::new(*node));
     let mut walk = Walk::new(folder, node);
     let mut log = 0;
     check.report = walk.all(|commit| {
         log = commit.opened_log().unwrap_or(log);
-        check.commit(commit, node, &log_origin(node, log), &mut seen, &mut show);
+        sealers.take(commit);
+        let keys = sealers.at(commit.time);
+        check.commit(commit, &keys, &log_origin(node, log), &mut seen, &mut show);
     })?;
     check.open = seen.unfinished.len() as u64;
     let left = check.erasures(seen);
@@ -126,7 +131,7 @@ impl JournalCheck {
     fn commit(
         &mut self,
         commit: &Commit,
-        node: &PublicKey,
+        sealers: &[PublicKey],
         log_origin: &str,
         seen: &mut Seen,
         show: &mut impl FnMut(&JournalEntry),
@@ -136,15 +141,18 @@ impl JournalCheck {
             let mut fault = |what| self.faults.push(JournalFault { index, what });
             let mut shown = JournalEntry { index, entry, begin, message: None, erased: None };
             let Some(receipt) = commit.receipt(log_origin, offset) else { continue };
-            if let Err(error) = receipt.verify(node, &entry) {
-                fault(error.into());
+            let verified = sealers.iter().map(|key| receipt.verify(key, &entry));
+            match verified.reduce(Result::or) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => fault(error.into()),
+                None => fault(JournalFaultKind::NoKey),
             }
             if entry.is_of_message() {
                 shown.erased = destroyed(&piece.hidden.keys);
                 let message = match seen.unfinished.remove(&begin) {
                     Some(message) => Some(message),
                     None if begin == index => {
-                        Some(Unfinished { reader: MessageReader::new(*node), erased: None })
+                        Some(Unfinished { reader: MessageReader::new(Vec::new()), erased: None })
                     }
                     None => None,
                 };
@@ -153,6 +161,7 @@ impl JournalCheck {
                     Some(mut message) => {
                         let newest = shown.erased.map(|degree| (index, degree));
                         message.erased = greater(message.erased, newest);
+                        message.reader.sealed_by(sealers.to_vec());
                         match message.reader.push_left(piece, receipt) {
                             Err(error) => fault(error.into()),
                             Ok(()) if entry.ends_message() => {

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::thread;
 
 use cmtp_codec::PublicKey;
@@ -21,7 +21,7 @@ use crate::journal::store::Store;
 use crate::journal::wal::{self, UNFINISHED, WAL, Wal};
 use crate::journal::writer::{Chore, Committer, Mover, Writer, open_segment};
 use crate::journal::{Journal, JournalConfig};
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 
 /// A message that was begun and has no final seal: a crash came between.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,11 +153,11 @@ impl Journal {
     /// [`JournalOpenError`] names the file. A log that ends in a torn commit is no error: it is cut off there.
     pub(crate) fn open(
         config: &JournalConfig,
-        key: Arc<NodeKey>,
+        keys: Arc<NodeKeys>,
         mut show: impl FnMut(&Commit),
     ) -> Result<(Self, JournalReport, Vec<OpenMessage>), JournalOpenError> {
         let folder = config.folder.as_path();
-        let node = key.public();
+        let node = keys.public();
         let lock = lock(folder)?;
         remove_unfinished(folder)?;
         let mut walk = Walk::new(folder, &node);
@@ -220,8 +220,9 @@ impl Journal {
             last_time,
             log_origin: log_origin(&node, store.log_of(u64::MAX)),
             merge_delay: config.merge_delay,
-            key,
+            keys: Arc::clone(&keys),
         };
+        let signing = Arc::new(RwLock::new(keys));
         let (failed, has_failed) = watch::channel(None);
         let (durable, is_durable) = watch::channel(walk.next);
         let is_full = Arc::new(AtomicBool::new(false));
@@ -238,6 +239,8 @@ impl Journal {
             folder: folder.to_owned(),
             segment_bytes: config.segment_bytes,
             log_first,
+            signing: Arc::clone(&signing),
+            notes: Vec::new(),
             store: Arc::clone(&store),
             mover,
             asked_spare: false,
@@ -257,6 +260,7 @@ impl Journal {
             durable: is_durable,
             is_full,
             node,
+            signing,
             lock: Mutex::new(Some(lock)),
         };
         Ok((journal, report, walk.into_open()))

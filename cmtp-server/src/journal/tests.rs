@@ -17,7 +17,7 @@ use super::{
     Draft, EntryBytes, Journal, JournalConfig, JournalOpenError, JournalReport, check_journal, hide,
 };
 use crate::metrics::Metrics;
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 
 /// A disk that keeps writes in memory until they are synced; a power cut loses the rest, but for what it likes.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ struct Contents {
 }
 
 impl Disk {
-    fn new(node: &NodeKey) -> Self {
+    fn new(node: &NodeKeys) -> Self {
         let mut durable = vec![0; 1 << 20];
         durable[..HEADER].copy_from_slice(&header(&node.public(), 0));
         let contents = Contents { durable, pending: Vec::new(), syncs: true, fails: false };
@@ -73,16 +73,16 @@ impl LogFile for Disk {
     }
 }
 
-fn key() -> Arc<NodeKey> {
-    Arc::new(NodeKey::from_seed(&[7; 32]).unwrap())
+fn key() -> Arc<NodeKeys> {
+    Arc::new(NodeKeys::from_seed(&[7; 32]).unwrap())
 }
 
-fn committer(disk: &Disk, key: &Arc<NodeKey>) -> Committer<Disk> {
+fn committer(disk: &Disk, key: &Arc<NodeKeys>) -> Committer<Disk> {
     Committer {
         wal: Wal::new(disk.clone(), HEADER as u64, 1 << 20),
         next: 0,
         last_time: 0,
-        key: Arc::clone(key),
+        keys: Arc::clone(key),
         log_origin: log_origin(&key.public(), 0),
         merge_delay: 60,
     }
@@ -114,7 +114,7 @@ fn acknowledge(committer: &mut Committer<Disk>, mode: JournalMode) -> Vec<Digest
         for (receipt, seal) in receipts.iter().zip(&seals) {
             // [RCP-3] [RCP-14]
             let entry = receipt.entry(Status::OK, 3, *seal);
-            receipt.verify(&committer.key.public(), &entry).unwrap();
+            receipt.verify(&committer.keys.public(), &entry).unwrap();
         }
         acknowledged.extend(seals);
     }
@@ -293,7 +293,7 @@ async fn one_node_at_a_time_and_no_gap() {
     fill(&journal, 60).await;
     journal.close();
     drop(journal);
-    let other = Arc::new(NodeKey::from_seed(&[8; 32]).unwrap());
+    let other = Arc::new(NodeKeys::from_seed(&[8; 32]).unwrap());
     let foreign = Journal::open(&config(folder.path()), other, |_| {}).err().unwrap();
     assert!(matches!(foreign, JournalOpenError::Io { .. } | JournalOpenError::Damaged { .. }));
     std::fs::remove_file(wal::path(folder.path(), 0, "entries")).unwrap();

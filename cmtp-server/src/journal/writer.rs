@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,20 +17,22 @@ use rustix::io::Errno;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
-use crate::journal::clerk::{Batch, Moving, Settled};
+use crate::journal::clerk::{Batch, Begin, Errand, Moving, Note, Settled};
 use crate::journal::segment::{self, Segment};
 use crate::journal::store::Store;
 use crate::journal::wal::{self, LogFile, Spare, Wal};
 use crate::journal::{JournalError, Recorded};
 use crate::metrics::JournalMetrics;
 use crate::node::now;
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 
 /// What is to be journalled, and who waits for it.
 pub(crate) struct Submission {
     pub(crate) mode: JournalMode,
     /// Without its time, which is the commit's.
     pub(crate) entry: Entry,
+    /// The key in F; `None` where there is none in it.
+    pub(crate) sealed_by: Option<PublicKey>,
     /// Index of the entry that the message began with; `None` where it begins here.
     pub(crate) begin: Option<u64>,
     pub(crate) hidden: Hidden,
@@ -42,7 +44,7 @@ pub(crate) struct Committer<F> {
     pub(crate) wal: Wal<F>,
     pub(crate) next: u64,
     pub(crate) last_time: u64,
-    pub(crate) key: Arc<NodeKey>,
+    pub(crate) keys: Arc<NodeKeys>,
     pub(crate) log_origin: String,
     pub(crate) merge_delay: u16,
 }
@@ -78,13 +80,13 @@ impl<F: LogFile> Committer<F> {
         };
         let opened = self.opened_origin(&commit);
         let origin = opened.as_ref().unwrap_or(&self.log_origin);
-        let receipts = commit.sign(origin, self.key.layer_key());
+        let receipts = commit.sign(origin, self.keys.layer_key());
         (commit, receipts)
     }
 
     /// [LOG-19] The R0s of a commit that opens a log are of that log, whatever an older one has at their indices.
     fn opened_origin(&self, commit: &Commit) -> Option<String> {
-        commit.opened_log().map(|number| log_origin(&self.key.public(), number))
+        commit.opened_log().map(|number| log_origin(&self.keys.public(), number))
     }
 
     /// Writes a prepared commit, and in mode `wal` makes it durable.
@@ -121,6 +123,10 @@ pub(crate) struct Writer {
     pub(crate) folder: PathBuf,
     pub(crate) segment_bytes: u64,
     pub(crate) log_first: u64,
+    /// The keys that sign, for who seals.
+    pub(crate) signing: Arc<RwLock<Arc<NodeKeys>>>,
+    /// What the journal has to note before anything else.
+    pub(crate) notes: Vec<Note>,
     pub(crate) store: Arc<Store>,
     pub(crate) mover: Sender<Chore>,
     /// Whether a spare was asked for since the log began.
@@ -165,7 +171,7 @@ impl Writer {
 
     /// Takes all that is waiting, up to a bound, and commits it.
     fn take(&mut self, first: Batch, incoming: &Receiver<Batch>) {
-        let (mut quick, mut durable, mut moving) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut quick, mut durable, mut errands) = (Vec::new(), Vec::new(), Vec::new());
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some(batch) = next {
@@ -176,15 +182,45 @@ impl Writer {
                 pieces.map(|it| it.hidden.content.len() + it.hidden.cores.len()).sum::<usize>();
             quick.push((batch.settled.clone(), at_once));
             durable.push((batch.settled, after_sync));
-            moving.extend(batch.moving);
+            // What comes behind it is sealed by the key that it brings.
+            let is_last = matches!(batch.errand, Some(Errand::Begin(_)));
+            errands.extend(batch.errand);
             let entries = quick.iter().chain(&durable).map(|(_, part)| part.len()).sum::<usize>();
-            let room = entries < COMMIT_ENTRIES && bytes < COMMIT_BYTES;
+            let room = entries < COMMIT_ENTRIES && bytes < COMMIT_BYTES && !is_last;
             next = if room { incoming.try_recv().ok() } else { None };
         }
         // What waits for no disk goes first.
         self.commit(JournalMode::ASYNC, quick);
         self.commit(JournalMode::WAL, durable);
-        moving.into_iter().for_each(|moving| self.have_moved(moving));
+        for errand in errands {
+            match errand {
+                Errand::Move(moving) => self.have_moved(moving),
+                Errand::Begin(begin) => self.begin(begin),
+            }
+        }
+    }
+
+    /// [NKY-5] Signs with other keys from here on, and notes so before anything else is signed with them.
+    fn begin(&mut self, Begin { keys, notes, noted }: Begin) {
+        if let Some(keys) = keys {
+            self.committer.keys = Arc::clone(&keys);
+            *self.signing.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        }
+        self.notes.extend(notes);
+        if let Some(noted) = noted {
+            // Where the runtime is gone nobody waits.
+            let _gone = noted.send(self.note());
+        }
+    }
+
+    /// Notes what has to be noted first.
+    fn note(&mut self) -> Result<(), JournalError> {
+        if self.notes.is_empty() {
+            return Ok(());
+        }
+        self.try_commit(JournalMode::WAL, self.notes.clone())?;
+        self.notes.clear();
+        Ok(())
     }
 
     /// Ends the log that holds an entry, where it is the one that is written, and has the mover tell when it is moved.
@@ -208,16 +244,27 @@ impl Writer {
         let (mut drafts, mut waiting) = (Vec::new(), Vec::new());
         for (settled, submissions) in parts {
             let mut replies = Vec::with_capacity(submissions.len());
-            for Submission { entry, begin, hidden, reply, .. } in submissions {
+            let mut outdated = Vec::new();
+            for Submission { entry, sealed_by, begin, hidden, reply, .. } in submissions {
+                // [NKY-5] R0 of a commit and the seals under it are of one key.
+                if sealed_by.is_some_and(|key| key != self.committer.keys.layer_key().public()) {
+                    outdated.push(Settled { reply, result: Err(JournalError::OtherKey) });
+                    continue;
+                }
                 drafts.push((entry, begin, hidden));
                 replies.push(reply);
+            }
+            if !outdated.is_empty() {
+                // Where the runtime is gone nobody waits.
+                let _gone = settled.send(outdated);
             }
             waiting.push((settled, replies));
         }
         if drafts.is_empty() {
             return;
         }
-        let mut results = self.try_commit(mode, drafts).map(|(first, receipts)| {
+        let committed = self.note().and_then(|()| self.try_commit(mode, drafts));
+        let mut results = committed.map(|(first, receipts)| {
             (first..).zip(receipts).map(|(index, receipt)| Recorded { receipt, index })
         });
         for (settled, replies) in waiting {
@@ -280,7 +327,7 @@ impl Writer {
             return Err(error);
         }
         self.durable.send_replace(self.committer.next);
-        let node = self.committer.key.public();
+        let node = self.committer.keys.public();
         let spare = lock(&self.spare).take().filter(|spare| spare.size >= room);
         let (file, room) = match spare.map(|spare| (spare.size, spare.begin(&path, &node, first))) {
             Some((size, Ok(file))) => (file, size),

@@ -1,16 +1,14 @@
 //! The witnesses of a log, as its node asks them: C2SP tlog-witness. `cmtp-spec/spec/18-log.md`.
 
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cmtp_client::system_tls;
 use cmtp_codec::Digest;
 use cmtp_codec::log::{Growth, SignedCheckpoint, VerifierKey};
 use cmtp_spec::limits;
-use rustls::crypto::aws_lc_rs;
 use ureq::Agent;
 use ureq::http::StatusCode;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::config::WitnessSettings;
 use crate::log::LogError;
@@ -203,12 +201,7 @@ fn agent(is_secret: bool) -> Agent {
     if !is_secret {
         return config.build().into();
     }
-    let roots = rustls_native_certs::load_native_certs().certs;
-    let roots = roots.iter().map(|root| Certificate::from_der(root).to_owned());
-    let tls = TlsConfig::builder()
-        .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
-        .root_certs(RootCerts::Specific(Arc::new(roots.collect())));
-    config.tls_config(tls.build()).build().into()
+    config.tls_config(system_tls()).build().into()
 }
 
 fn read(

@@ -14,7 +14,7 @@ use crate::log::edge::Edge;
 use crate::log::folder::{CHECKPOINT, Folder};
 use crate::log::keeper::READ;
 use crate::log::{Checkpointed, LogError};
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 
 /// Checkpoints that the node signed once, whoever has them.
 #[derive(Debug, Default)]
@@ -32,15 +32,15 @@ impl Past {
     /// What the data directory holds below `root`, and what witnesses have of the log `number` and those after it.
     pub(crate) fn gather(
         root: &Path,
-        key: &NodeKey,
+        keys: &NodeKeys,
         number: u32,
         cosigners: &mut Cosigners,
     ) -> Result<Self, LogError> {
-        let mut known = own(root, key)?;
+        let mut known = own(root, keys)?;
         // [LOG-23] A witness may know of logs that were begun after the backup was made.
         for later in 0..LOGS_MAX {
             let number = number.saturating_add(later);
-            let seen = cosigners.seen(&key.log_key(number)?);
+            let seen = cosigners.seen(&keys.log_key(number)?);
             if seen.is_empty() && later > 0 {
                 break;
             }
@@ -119,7 +119,7 @@ fn root_at(
 }
 
 /// The checkpoints in the data directory, one of each log.
-fn own(root: &Path, key: &NodeKey) -> Result<Vec<Known>, LogError> {
+fn own(root: &Path, keys: &NodeKeys) -> Result<Vec<Known>, LogError> {
     let mut known = Vec::new();
     let folders = match fs::read_dir(root) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(known),
@@ -133,7 +133,7 @@ fn own(root: &Path, key: &NodeKey) -> Result<Vec<Known>, LogError> {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             note => note?,
         };
-        let checkpoint = SignedCheckpoint::parse(&note)?.verify(&key.log_key(number)?)?;
+        let checkpoint = SignedCheckpoint::parse(&note)?.verify(&keys.log_key(number)?)?;
         known.push(Known { number, checkpoint: checkpoint.into_inner(), witness: None });
     }
     Ok(known)

@@ -11,10 +11,10 @@ use cmtp_spec::{EntryType, JournalMode};
 use super::*;
 use crate::journal::{Draft, Journal, JournalConfig};
 use crate::metrics::Metrics;
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 
-fn key() -> Arc<NodeKey> {
-    Arc::new(NodeKey::from_seed(&[7; 32]).unwrap())
+fn key() -> Arc<NodeKeys> {
+    Arc::new(NodeKeys::from_seed(&[7; 32]).unwrap())
 }
 
 fn journal(folder: &Path) -> Journal {

@@ -53,7 +53,7 @@ impl AuditStream {
     pub(crate) fn new(
         bus: &Bus,
         follower: Follower,
-        node: &PublicKey,
+        (node, log): (&PublicKey, u32),
         settings: AuditSettings,
         metrics: AuditMetrics,
     ) -> Self {
@@ -64,7 +64,7 @@ impl AuditStream {
             link: bus.link.clone(),
             name: format!("{}{name}", binding::AUDIT_STREAM_PREFIX),
             subject: format!("{}{name}", binding::AUDIT_SUBJECT_PREFIX),
-            log_origin: log_origin(node, 0),
+            log_origin: log_origin(node, log),
             settings,
             metrics,
             last: End::default(),

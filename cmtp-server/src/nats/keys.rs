@@ -1,14 +1,14 @@
 //! The keys of layered routes, and who gets them. `cmtp-spec/spec/11-nats.md`, section Keys.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use async_nats::header::HeaderMap;
 use async_nats::{Client, Message, Subscriber};
 use aws_lc_rs::hmac;
 use bytes::Bytes;
 use cmtp_client::bus::{OpenedKeys, SealError, seal_keys};
-use cmtp_codec::{Ask, Asked, Digest, Envelope, KeyId, KeyList, MacKey, PublicKey, Verified};
+use cmtp_codec::{Ask, Asked, Digest, Envelope, KeyId, MacKey, PublicKey, Verified};
 use cmtp_spec::{Status, binding};
 use futures::StreamExt;
 use prometheus_client::metrics::counter::Counter;
@@ -16,7 +16,7 @@ use prometheus_client::metrics::counter::Counter;
 use crate::config::RouteConfig;
 use crate::nats::{ERROR_CODE, ERROR_TEXT};
 use crate::node;
-use crate::node_key::NodeKey;
+use crate::node_keys::NodeKeys;
 
 /// Makes the keys of layered routes, and gives them to the actors that a route pins.
 ///
@@ -24,8 +24,9 @@ use crate::node_key::NodeKey;
 /// and a start changes all of them.
 #[derive(Debug)]
 pub(super) struct Keys {
-    node: Arc<NodeKey>,
-    list: KeyList,
+    node: PublicKey,
+    /// Those of now: the list that services get, and the key that signs it.
+    current: RwLock<Arc<NodeKeys>>,
     session: hmac::Key,
     routes: Mutex<HashMap<KeyId, Weak<RouteKeys>>>,
 }
@@ -38,20 +39,22 @@ pub(super) struct RouteKeys {
     pub(super) request: MacKey,
     /// Who may answer, in order.
     pub(super) actors: Vec<PublicKey>,
+    /// Under whose layer key the route's requests go out.
+    pub(super) node: Arc<NodeKeys>,
     request_bytes: [u8; 32],
 }
 
 impl Keys {
-    pub(super) fn new(node: Arc<NodeKey>) -> Result<Self, aws_lc_rs::error::Unspecified> {
+    pub(super) fn new(current: Arc<NodeKeys>) -> Result<Self, aws_lc_rs::error::Unspecified> {
         let mut secret = [0; 32];
         aws_lc_rs::rand::fill(&mut secret)?;
         let session = hmac::Key::new(hmac::HMAC_SHA256, &secret);
-        Ok(Self { list: node.key_list(), node, session, routes: Mutex::default() })
+        let (node, current) = (current.public(), RwLock::new(current));
+        Ok(Self { node, current, session, routes: Mutex::default() })
     }
 
-    /// Who the node is.
-    pub(super) fn node(&self) -> &NodeKey {
-        &self.node
+    pub(super) fn renew(&self, keys: Arc<NodeKeys>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
     /// Where the node is asked for keys.
@@ -65,26 +68,28 @@ impl Keys {
     }
 
     fn subject_of(&self, suffix: &str) -> String {
-        format!("{}{}{suffix}", binding::BUS_SUBJECT_PREFIX, self.node.public().multibase())
+        format!("{}{}{suffix}", binding::BUS_SUBJECT_PREFIX, self.node.multibase())
     }
 
     /// The keys of a route, which are given to who asks for them for as long as somebody holds them.
     ///
-    /// [NAT-19] The same for the same pattern, subject, scheme and pinned actors, and for no other.
-    pub(super) fn of_route(&self, route: &RouteConfig) -> Arc<RouteKeys> {
+    /// [NAT-19] The same for the same pattern, subject, scheme, pinned actors and layer key, and for no other.
+    pub(super) fn of_route(&self, route: &RouteConfig, node: &Arc<NodeKeys>) -> Arc<RouteKeys> {
         let mut actors = route.actors.clone();
         actors.sort_unstable();
         actors.dedup();
         let digest = digest(route, &actors);
-        let id = KeyId(truncated(self.made("request id", &[&digest.0])));
+        let layer = node.layer_key().public();
+        let id = KeyId(truncated(self.made("request id", &[&digest.0, &layer.0])));
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         routes.retain(|_, keys| keys.strong_count() > 0);
         if let Some(keys) = routes.get(&id).and_then(Weak::upgrade) {
             return keys;
         }
-        let request_bytes = self.made("request", &[&digest.0]);
+        let request_bytes = self.made("request", &[&digest.0, &layer.0]);
         let request = MacKey::new(request_bytes);
-        let keys = Arc::new(RouteKeys { id, request, actors, request_bytes });
+        let keys =
+            Arc::new(RouteKeys { id, request, actors, node: Arc::clone(node), request_bytes });
         routes.insert(id, Arc::downgrade(&keys));
         keys
     }
@@ -131,7 +136,7 @@ impl Keys {
                 format!("no route with this key id pins {actor}; add it to the route's `actors`");
             return Err(Denied::new(Status::FORBIDDEN, text));
         }
-        let asked = Ask::verify(envelope, self.node.public(), node::now())
+        let asked = Ask::verify(envelope, self.node, node::now())
             .map_err(|error| Denied::new(error.status(), error))?;
         self.seal(&asked, &keys).map_err(|error| Denied::new(Status::BAD_REQUEST, error))
     }
@@ -139,8 +144,10 @@ impl Keys {
     fn seal(&self, asked: &Verified<Asked>, keys: &RouteKeys) -> Result<Bytes, SealError> {
         let answer_key = self.answer_bytes(&asked.actor, asked.ask.instance);
         let keys = OpenedKeys { request_key: keys.request_bytes, answer_key };
-        let sealed = seal_keys(asked, self.list.clone(), &keys)?;
-        Ok(sealed.sign(asked, self.node.layer_key()).to_bytes())
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let sealed = seal_keys(asked, current.key_list(), &keys)?;
+        // [NAT-21] By a layer key valid now.
+        Ok(sealed.sign(asked, current.layer_key()).to_bytes())
     }
 }
 

@@ -17,6 +17,7 @@ use crate::config::RouteConfig;
 use crate::nats::keys::RouteKeys;
 use crate::nats::{Bus, ERROR_CODE, Unanswered};
 use crate::node;
+use crate::node_keys::NodeKeys;
 use crate::refusal::Refusal;
 use crate::service::{Call, Dispatched, Reply, Service};
 
@@ -30,8 +31,8 @@ pub(crate) struct Layered {
 }
 
 impl Layered {
-    pub(crate) fn new(bus: Bus, route: &RouteConfig, body_max: u64) -> Self {
-        let keys = bus.keys.of_route(route);
+    pub(crate) fn new(bus: Bus, route: &RouteConfig, body_max: u64, node: &Arc<NodeKeys>) -> Self {
+        let keys = bus.keys.of_route(route, node);
         let cancel_subject = bus.keys.cancel_subject().into();
         Self { bus, keys, scheme: route.bus_auth, cancel_subject, body_max }
     }
@@ -69,7 +70,7 @@ impl Layered {
     }
 
     fn envelope(&self, kind: BusKind, head: Digest, payload: Bytes) -> Envelope {
-        let (id, key) = (self.keys.id, self.bus.keys.node().layer_key());
+        let (id, key) = (self.keys.id, self.keys.node.layer_key());
         match self.scheme {
             BusAuth::MAC => {
                 Envelope::mac(kind, id, key.public(), head, payload, &self.keys.request)

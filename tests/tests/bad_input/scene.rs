@@ -41,6 +41,7 @@ impl From<Ending> for End {
     fn from(ending: Ending) -> Self {
         match ending {
             Ending::Answer(answer) => Self::Status(answer.status()),
+            Ending::Unverified(_) => Self::Other,
             Ending::Reset(code) => Self::Reset(code),
             Ending::Closed(Some(code)) => Self::Closed(code),
             Ending::Closed(None) => Self::Other,

@@ -290,7 +290,11 @@ fn stray_bits(token: &str) -> String {
 }
 
 /// Names and lengths of all files of the node.
+/// All files but the log's, which grows by what good callers do meanwhile, whenever it gets to it.
 fn files(folder: &Path) -> BTreeSet<(String, u64)> {
+    if folder.ends_with("log") {
+        return BTreeSet::new();
+    }
     let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
     entries
         .flat_map(|entry| match entry.file_type().unwrap().is_dir() {

@@ -3,11 +3,12 @@
 use async_nats::Client;
 use bytes::Bytes;
 use cmtp_client::bus::{OpenedKeys, SealingKey};
+use cmtp_client::service::{Reply, Service};
 use cmtp_codec::{Ask, Envelope, KeyId, PublicKey, SealedKeys, SigningKey};
 use cmtp_tests::wire::now;
 use futures::StreamExt;
 
-use crate::scene::{Scene, route, settled};
+use crate::scene::{Scene, actor, route, settled};
 
 /// Somebody on the bus who asks.
 struct Asker {
@@ -133,4 +134,29 @@ async fn keys_are_of_one_route_one_instance_and_one_start() {
     scene.connection = scene.caller.connect().await;
     let after = asker.key_id(&scene, "0xS:demo", "demo").await;
     assert_ne!(after, id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_go_on_while_the_keys_of_the_node_are_replaced() {
+    // [NAT-19] [NKY-10]
+    for scheme in ["", "bus-auth = \"signature\""] {
+        let scene = Scene::new("", &route("demo", "demo", scheme)).await;
+        let service = Service::new("demo", "0.1.0", actor());
+        let service = service.for_node(scene.node.did.parse().unwrap());
+        let service = service.endpoint("demo", async |_call| Ok(Reply::text("served")));
+        let running = service.start(&scene.server.url).await.unwrap();
+        for number in 1..=3 {
+            let began = std::time::Instant::now();
+            // Before, while and after the node takes the list over.
+            while began.elapsed().as_millis() < 300 || scene.connection.keys().number < number {
+                for target in ["0xS:demo", "0xSW:demo"] {
+                    let answer = scene.call(target, "x").await;
+                    assert!(answer.is_success(), "{scheme} {number}: {answer:?}");
+                }
+            }
+            let rotated = scene.node.cmtpd(&["keys", "rotate"]);
+            assert!(rotated.status.success(), "{rotated:?}");
+        }
+        running.drain().await.unwrap();
+    }
 }

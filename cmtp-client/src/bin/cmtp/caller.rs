@@ -3,38 +3,76 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
-use cmtp_client::{Client, ClientConfig, Home, Identity, KnownLogs, Token};
+use cmtp_client::session::{Login, Sessions};
+use cmtp_client::{Client, ClientConfig, Home, Identity, Keyring, KnownLogs, Token};
 use cmtp_codec::PublicKey;
 use cmtp_spec::limits;
 
 use crate::exit::{Failure, Outcome};
-use crate::terminal;
+use crate::{passphrase, terminal};
+
+/// Which persona.
+#[derive(Args)]
+pub(crate) struct PersonaArgs {
+    /// Which of your personas to be; without it the default (cmtp id list).
+    #[arg(long = "as", value_name = "NAME", env = "CMTP_PERSONA")]
+    persona: Option<String>,
+}
+
+impl PersonaArgs {
+    /// The persona that is kept; `None` where nothing is kept and none was named.
+    pub(crate) fn kept(&self, home: &Home) -> anyhow::Result<Option<Identity>> {
+        // `CMTP_PERSONA= cmtp call …` is how a shell calls as the default.
+        let name = self.persona.as_deref().filter(|name| !name.is_empty());
+        match Keyring::load(home, passphrase::of_file)? {
+            Some(keyring) => Ok(Some(keyring.identity(name)?)),
+            None if name.is_some() => bail!("no identity yet; make one: cmtp id new"),
+            None => Ok(None),
+        }
+    }
+}
 
 /// Who calls whom.
 #[derive(Args)]
 pub(crate) struct CallerArgs {
+    #[command(flatten)]
+    persona: PersonaArgs,
     /// The token that `cmtpd grant` printed, or @file to read it from; an empty one is none.
     #[arg(long, env = "CMTP_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// The DID that the node must have: did:key:z6Mk…
     #[arg(long, value_name = "DID")]
     pub(crate) pin: Option<PublicKey>,
+    /// Open a session where the node asks for one, without being asked, and call again.
+    #[arg(long)]
+    login: bool,
 }
 
 impl CallerArgs {
     /// The identity that is kept, and the token; without an identity one that is made for this time.
     pub(crate) fn caller(&self) -> anyhow::Result<Caller> {
         let home = Home::from_env().ok();
-        let kept = home.as_ref().map(Identity::load).transpose()?.flatten();
+        let kept = home.as_ref().map(|home| self.persona.kept(home)).transpose()?.flatten();
         // `CMTP_TOKEN= cmtp call …` is how a shell calls without the token that it exported.
         let token = self.token.as_deref().filter(|token| !token.is_empty());
         let token = token.map(read_token).transpose()?;
-        let logs = home.as_ref().map(KnownLogs::in_home).map(Arc::new).unwrap_or_default();
         match kept {
             Some(identity) => {
-                Ok(Caller { logs, home, identity: Arc::new(identity), token, is_kept: true })
+                let identity = Arc::new(identity);
+                let logs = |home| Arc::new(KnownLogs::in_home(home, Arc::clone(&identity)));
+                let sessions = |home| Arc::new(Sessions::in_home(home, Arc::clone(&identity)));
+                let recovery = identity.recovery();
+                Ok(Caller {
+                    logs: home.as_ref().map(logs).unwrap_or_default(),
+                    sessions: home.as_ref().map(sessions).unwrap_or_default(),
+                    login: self.login.then(|| Login { recovery, ..Login::default() }),
+                    home,
+                    identity,
+                    token,
+                    is_kept: true,
+                })
             }
             None => {
                 let identity = Arc::new(Identity::ephemeral()?);
@@ -43,7 +81,11 @@ impl CallerArgs {
                         "cmtp: no identity, so the token can't be used; make one: cmtp id new"
                     );
                 }
-                Ok(Caller { logs, home, identity, token: None, is_kept: false })
+                // Nobody could take up its session again.
+                let (logs, sessions) = Default::default();
+                let login = self.login.then(Login::default);
+                let (token, is_kept) = (None, false);
+                Ok(Caller { logs, sessions, login, home, identity, token, is_kept })
             }
         }
     }
@@ -53,19 +95,36 @@ impl CallerArgs {
 pub(crate) struct Caller {
     pub(crate) home: Option<Home>,
     pub(crate) identity: Arc<Identity>,
-    /// What the logs of nodes were when they were last seen.
+    /// What the logs of nodes were when this persona last saw them.
     logs: Arc<KnownLogs>,
+    pub(crate) sessions: Arc<Sessions>,
+    login: Option<Login>,
     token: Option<String>,
     /// Whether the identity is there the next time, too.
     pub(crate) is_kept: bool,
 }
 
 impl Caller {
+    /// Somebody made for this time, who knows what nodes `home` knows.
+    pub(crate) fn nobody(home: &Home) -> anyhow::Result<Self> {
+        Ok(Self {
+            home: Some(home.clone()),
+            identity: Arc::new(Identity::ephemeral()?),
+            logs: Arc::default(),
+            sessions: Arc::default(),
+            login: None,
+            token: None,
+            is_kept: false,
+        })
+    }
+
     /// A client that notices a node which went away without a word after `idle_timeout`.
     pub(crate) fn client(&self, idle_timeout: Option<Duration>) -> Outcome<Client> {
         let config = ClientConfig {
             token: self.token.clone(),
             logs: Arc::clone(&self.logs),
+            sessions: Arc::clone(&self.sessions),
+            login: self.login.clone(),
             ..ClientConfig::new(Arc::clone(&self.identity))
         };
         let config = match idle_timeout {
@@ -99,7 +158,8 @@ impl Caller {
         if subject != did {
             let subject = terminal::printable(&subject);
             return Some(format!(
-                "the token was granted to {subject}, and you are {did}: ask for one for that DID"
+                "the token was granted to {subject}, and you are {did}: ask for one for that DID, or call as the persona \
+                 that has it (--as)"
             ));
         }
         let node = node.map(|node| node.to_string())?;

@@ -10,7 +10,9 @@ mod exit;
 mod header;
 mod id;
 mod inspect;
+mod login;
 mod manual;
+mod passphrase;
 mod receipts;
 mod refusal;
 mod services;
@@ -45,7 +47,10 @@ enum Command {
     // In the order in which a new user meets them.
     #[command(subcommand)]
     Id(id::Id),
+    Login(login::Login),
     Call(Box<call::Call>),
+    Sessions(login::List),
+    Logout(login::Logout),
     Inspect(inspect::Inspect),
     Verify(verify::Verify),
     Disclose(disclose::Disclose),
@@ -59,17 +64,18 @@ enum Command {
 
 const AFTER: &str = "\
 First steps:
-  cmtp id new                                   make an identity; prints its DID
   cmtpd serve &                                 a node to try with; prints its address
-  cmtpd grant --to DID --scope '0xS:**'         what the node's operator runs; prints a token
-  export CMTP_TOKEN=…                           the token; it lives 15 minutes at most
+  cmtp id new                                   make an identity; prints its DID
+  cmtp login cmtp://127.0.0.1:4433              open a session there
   cmtp call cmtp://127.0.0.1:4433/0xS:echo --data hello --save hello.cmtp
   cmtp verify hello.cmtp                        judges it offline, now or in ten years
 
 Environment:
-  CMTP_HOME    directory of identity and known nodes [default: ~/.config/cmtp]
-  CMTP_TOKEN   token for `call` and `bench`
-  NO_COLOR     if set and not empty, no colours, unless --color always asks for them
+  CMTP_HOME        directory of identities, sessions and known nodes [default: ~/.config/cmtp]
+  CMTP_TOKEN       token for `call` and `bench`, in place of a session
+  CMTP_PERSONA     which persona calls, as --as says
+  CMTP_PASSPHRASE  opens and encrypts the file of identities where nobody is to be asked
+  NO_COLOR         if set and not empty, no colours, unless --color always asks for them
 
 Exit codes:
   0  success
@@ -88,6 +94,9 @@ fn main() -> ExitCode {
         Command::Call(call) => call.run(color),
         Command::Disclose(disclose) => disclose.run(),
         Command::Id(id) => id.run(),
+        Command::Login(login) => login.run(),
+        Command::Logout(logout) => logout.run(),
+        Command::Sessions(sessions) => sessions.run(),
         Command::Inspect(inspect) => inspect.run(color),
         Command::Services(services) => services.run(),
         Command::Verify(verify) => verify.run(color),

@@ -1,8 +1,8 @@
 //! What a refusal tells a person, and how a command ends with it.
 
 use cmtp_client::{Answer, CallError, ChannelError, Ending};
-use cmtp_codec::{Fqmn, PublicKey};
-use cmtp_spec::{Remedy, Status, remedies};
+use cmtp_codec::{Field, Fqmn, PublicKey};
+use cmtp_spec::{FieldIndex, Remedy, Status, remedies};
 
 use crate::caller::Caller;
 use crate::exit::{Exit, Failure};
@@ -15,12 +15,15 @@ pub(crate) struct Refusal {
     remedy: Option<String>,
     retry_after: Option<u64>,
     outcome_unknown: bool,
+    /// Whether the node says that its policies deny what was asked for.
+    is_by_policies: bool,
 }
 
 impl Refusal {
     /// `None` where the answer is no refusal.
     pub(crate) fn of(answer: &Answer) -> Option<Self> {
         (!answer.is_success()).then(|| Self {
+            is_by_policies: is_by_policies(answer.fields()),
             status: answer.status(),
             detail: answer.detail().map(terminal::printable),
             remedy: answer.remedy().map(str::to_owned),
@@ -32,6 +35,7 @@ impl Refusal {
     /// `None` where the answer is no refusal.
     pub(crate) fn of_ending(ending: &Ending) -> Option<Self> {
         (!ending.is_success()).then(|| Self {
+            is_by_policies: is_by_policies(ending.fields()),
             status: ending.status(),
             detail: ending.detail().map(terminal::printable),
             remedy: ending.remedy().map(str::to_owned),
@@ -61,7 +65,11 @@ impl Refusal {
             eprintln!("what to do: {advice}");
         }
         if caller.is_kept && self.remedy.as_deref().is_some_and(is_about_grant) {
-            eprintln!("the operator runs: {}", grant_command(caller, target));
+            let command = match self.is_by_policies {
+                true => explain_command(caller, target),
+                false => grant_command(caller, target),
+            };
+            eprintln!("the operator runs: {command}");
         }
         if let Some(seconds) = self.retry_after {
             eprintln!("try again after {seconds} s");
@@ -74,12 +82,15 @@ impl Refusal {
     /// What a person does about it.
     fn advice(&self, caller: &Caller) -> Option<String> {
         let remedy = self.remedy.as_deref()?;
+        if self.is_by_policies {
+            return Some(BY_POLICIES.to_owned());
+        }
         if self.status == Status::NOT_FOUND && remedy == remedies::FIX_REQUEST.0 {
             return Some(NOT_FOUND.to_owned());
         }
         if remedy == remedies::CREATE_IDENTITY.0 && caller.is_kept && !caller.has_token() {
             let did = caller.identity.did();
-            return Some(format!("you are {did}; {SHOW_TOKEN}"));
+            return Some(format!("you are {did}; {LOG_IN}"));
         }
         let known = ADVICE.iter().find(|(word, _)| word.0 == remedy);
         Some(known.map_or_else(|| terminal::printable(remedy), |(_, advice)| (*advice).to_owned()))
@@ -117,20 +128,35 @@ fn grant_command(caller: &Caller, target: &Fqmn) -> String {
     format!("cmtpd grant --to {} {option} '{pattern}'", caller.identity.did())
 }
 
+/// What says why `caller` may not call `target`.
+fn explain_command(caller: &Caller, target: &Fqmn) -> String {
+    let target = target.target().replace('\'', "%27");
+    format!("cmtpd policy explain --as {} --target '{target}'", caller.identity.did())
+}
+
+/// An admit layer that refuses has `policies` only where they refused.
+fn is_by_policies<'a>(mut refusing: impl Iterator<Item = &'a Field>) -> bool {
+    refusing.any(|field| field.name.index() == Some(FieldIndex::POLICIES))
+}
+
+const BY_POLICIES: &str =
+    "a token does not help; ask the node's operator for a policy that permits it";
 const UNKNOWN: &str = "whether a write had its effect is not known";
 
 const NOT_FOUND: &str =
     "check how the target is spelled; which ones there are is for the node's operator to say";
-const SHOW_TOKEN: &str = "ask the node's operator for a token, and show it (--token or CMTP_TOKEN)";
+const LOG_IN: &str = "open a session (cmtp login URL), or show a token of the node's operator (--token or CMTP_TOKEN)";
 
 const ADVICE: [(Remedy, &str); 12] = [
     (remedies::FIX_REQUEST, "the request is at fault; sending it again changes nothing"),
     (
         remedies::CREATE_IDENTITY,
-        "make an identity (cmtp id new), ask the node's operator for a token (cmtpd grant), and show it (--token or \
-         CMTP_TOKEN)",
+        "make an identity (cmtp id new), then open a session (cmtp login URL)",
     ),
-    (remedies::RENEW_TOKEN, "get a new token from the node's operator, then call again"),
+    (
+        remedies::RENEW_TOKEN,
+        "get a new token: open a session (cmtp login URL), or ask the node's operator; then call again",
+    ),
     (remedies::RESEND_TOKEN, "call again"),
     (remedies::ASK_ACCESS, "ask the node's operator for a wider grant"),
     (remedies::USE_WRITE_FORM, "call the write form of the opcode, such as 0xSW for 0xS"),

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use cmtp_client::load::{Load, Report};
 use cmtp_client::{Channel, Client, ClientConfig, Identity, Trust};
 use cmtp_codec::{Fqmn, Pattern, PublicKey, Scope};
-use cmtp_server::{Bus, Grant, NodeKey};
+use cmtp_server::{Bus, Grant, NodeKeys};
 use cmtp_spec::limits;
 use futures::StreamExt;
 use tempfile::TempDir;
@@ -160,7 +160,7 @@ impl Node {
         let data = tempfile::Builder::new().prefix("cmtpd-bench-").tempdir()?;
         let file = data.path().join("cmtpd.toml");
         std::fs::write(&file, config).with_context(|| file.display().to_string())?;
-        let did = NodeKey::load_or_create(data.path())?.public();
+        let did = NodeKeys::load_or_create(data.path())?.public();
         let program = std::env::current_exe().context("where this program is")?;
         let mut command = Command::new(program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(&file);
@@ -179,7 +179,7 @@ impl Node {
         let scope = Scope::new(vec![Pattern::parse("0xS:**")?], Vec::new())?;
         let grant = Grant { to, scope, lifetime: Duration::from_secs(limits::TOKEN_LIFETIME_MAX) };
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        Ok(grant.mint(&NodeKey::load_or_create(self.data.path())?, now)?)
+        Ok(grant.mint(&NodeKeys::load_or_create(self.data.path())?, now)?)
     }
 }
 

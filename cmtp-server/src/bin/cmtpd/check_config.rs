@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use cmtp_server::{Bus, Config, Destination, NodeError, Services};
+use cmtp_server::{Bus, Config, Destination, IssuerCheck, KeySource, NodeError, Services};
 use serde_json::json;
 
 /// Check a configuration file, and print what would be in force, defaults included.
 ///
 /// Exit code 0 where the file is good, 1 where it is not: the message names file, line, key and cure.
-/// Nothing is started and nothing is written. `cmtpd serve --help` shows every key.
+/// Nothing is started, fetched or written. `cmtpd serve --help` shows every key.
 ///
 ///   cmtpd check-config /etc/cmtpd.toml && kill -HUP "$(pidof cmtpd)"
 ///   cmtpd check-config cmtpd.toml --json | jq .effective.limits
@@ -35,6 +35,7 @@ impl CheckConfig {
             .check()
             .map_err(anyhow::Error::from)
             .and_then(|()| Ok(check_routes(&config)?))
+            .and_then(|()| check_issuers(&config))
             .with_context(|| self.file.display().to_string())?;
         if self.json {
             let effective: serde_json::Value = toml::from_str(&config.to_toml())?;
@@ -63,6 +64,16 @@ fn check_routes(config: &Config) -> Result<(), NodeError> {
     }
     if config.audit.stream && config.bus == Bus::Local {
         eprintln!("cmtpd: {}", NodeError::NoBusForAudit);
+    }
+    Ok(())
+}
+
+/// Whether the key sets that are files can be read; for those that have a URL there is `cmtpd issuer check`.
+fn check_issuers(config: &Config) -> anyhow::Result<()> {
+    for issuer in &config.issuers {
+        if let KeySource::File(_) = issuer.jwks {
+            IssuerCheck::new(issuer).with_context(|| format!("issuer {:?}", issuer.name))?;
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::Args;
-use cmtp_server::{Config, NodeKey};
+use cmtp_server::{Config, NodeKeys};
 
 /// Names the data directory, by itself or by the configuration file that does.
 #[derive(Args)]
@@ -18,31 +18,41 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// The node's key; made where there is none, as `serve` does, and said so.
-    pub(crate) fn key(&self) -> anyhow::Result<NodeKey> {
+    /// The node's keys; made where there is none, as `serve` does, and said so.
+    pub(crate) fn keys(&self) -> anyhow::Result<NodeKeys> {
         let folder = self.folder()?;
-        let is_there = NodeKey::is_in(&folder);
-        let key = NodeKey::load_or_create(&folder)?;
+        let is_there = NodeKeys::is_in(&folder);
+        let keys = NodeKeys::load_or_create(&folder)?;
         if !is_there {
             eprintln!(
-                "cmtpd: there was no node in {}, and its key was made now; if yours is elsewhere, say where: --data or \
+                "cmtpd: there was no node in {}, and its keys were made now; if yours is elsewhere, say where: --data or \
                  --config",
                 folder.display()
             );
         }
-        Ok(key)
+        Ok(keys)
     }
 
-    /// The folder of the node's journal, and the node's key; nothing is made.
-    pub(crate) fn journal(&self) -> anyhow::Result<(PathBuf, NodeKey)> {
+    /// The folder of the node's journal, and the node's keys; nothing is made.
+    pub(crate) fn journal(&self) -> anyhow::Result<(PathBuf, NodeKeys)> {
         let folder = self.folder()?;
         let journal = folder.join(cmtp_server::JOURNAL);
         ensure!(
-            journal.is_dir() && NodeKey::is_in(&folder),
+            journal.is_dir() && NodeKeys::is_in(&folder),
             "there is no journal in {}; say where the node's data is: --data or --config",
             folder.display()
         );
-        Ok((journal, NodeKey::load_or_create(&folder)?))
+        Ok((journal, NodeKeys::load_or_create(&folder)?))
+    }
+
+    /// The folder of the node's policies.
+    pub(crate) fn policies(&self) -> anyhow::Result<PathBuf> {
+        let mut config = match &self.config {
+            Some(config) => Config::from_file(config)?,
+            None => Config::default(),
+        };
+        config.data = self.folder()?;
+        Ok(config.policy_folder())
     }
 
     /// The directory.

@@ -12,7 +12,7 @@ use cmtp_codec::{
     Chain, Entry, Fqmn, Invalid, Link, Message, Pattern, PublicKey, Receipt, Scope, SigningKey,
     Unverified, Verdict,
 };
-use cmtp_server::{Bus, Config, Grant, JOURNAL, Listener, Node, NodeKey, check_journal};
+use cmtp_server::{Bus, Config, Grant, JOURNAL, Listener, Node, NodeKeys, check_journal};
 use cmtp_spec::Status;
 use futures::StreamExt;
 use tokio::task::JoinHandle;
@@ -203,7 +203,7 @@ fn grant(data: &std::path::Path, to: PublicKey) -> anyhow::Result<String> {
     let write = vec![Pattern::parse("0xS:**")?];
     let grant = Grant { to, scope: Scope::new(read, write)?, lifetime };
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    Ok(grant.mint(&NodeKey::load_or_create(data)?, now)?)
+    Ok(grant.mint(&NodeKeys::load_or_create(data)?, now)?)
 }
 
 async fn call_named(connection: &Connection, url: &str) -> anyhow::Result<Answer> {

@@ -2,17 +2,16 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use clap::Args;
-use cmtp_client::{Client, ClientConfig, Request, Trust};
-use cmtp_codec::{Fqmn, Pattern, Scope};
-use cmtp_server::{Erased, Grant, NodeKey, erase_closed};
+use cmtp_codec::Fqmn;
+use cmtp_server::{Erased, erase_closed};
 
-use crate::address_file;
 use crate::data::Data;
+use crate::operator;
+use crate::root::Root;
 
 /// Erase a message from the node's journal, for good: its keys are destroyed, and nobody can read it any more.
 ///
@@ -35,6 +34,8 @@ use crate::data::Data;
 /// content (who read it, say), and so do copies that callers kept: each is to be erased where it is. On a file
 /// system that keeps old versions (snapshots, copy on write) and in backups the keys live on.
 ///
+/// A node that runs erases for its root key only; where that was exported, say where it is with --root.
+///
 /// Exit codes: 0; 1 where nothing was erased, the message says why; 2 for usage.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
@@ -50,6 +51,8 @@ pub(crate) struct Erase {
     message: String,
     #[command(flatten)]
     data: Data,
+    #[command(flatten)]
+    root: Root,
     /// Do not ask.
     #[arg(long)]
     yes: bool,
@@ -70,7 +73,9 @@ impl Erase {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let erased = runtime.block_on(async {
             match erase_closed(&folder, degree, &self.message).await {
-                Err(error) if error.is_in_use() => ask(&folder, degree, &self.message).await,
+                Err(error) if error.is_in_use() => {
+                    ask(&folder, &self.root, degree, &self.message).await
+                }
                 erased => Ok(erased?),
             }
         })?;
@@ -87,26 +92,10 @@ impl Erase {
 }
 
 /// Asks the node that runs, as itself.
-async fn ask(data: &Path, degree: &str, message: &str) -> anyhow::Result<Erased> {
-    let address = address_file::read(data)?;
-    let key = NodeKey::load_or_create(data)?;
-    let scope = Scope::new(Vec::new(), vec![Pattern::parse("0xI:erase")?])?;
-    let grant = Grant { to: key.public(), scope, lifetime: TOKEN };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    let token = grant.mint(&key, now.as_secs())?;
-    let identity = Arc::new(NodeKey::identity(data)?);
-    let client = Client::new(ClientConfig { token: Some(token), ..ClientConfig::new(identity) })?;
-    let connection = client
-        .connect(address, "localhost", Trust::Pinned(key.public()))
-        .await
-        .with_context(|| format!("the node that uses {} on {address}", data.display()))?;
+async fn ask(data: &Path, root: &Root, degree: &str, message: &str) -> anyhow::Result<Erased> {
     let target = Fqmn::parse("0xIW:erase")?.with_words([degree, message])?;
-    let answer = connection.call(Request::new(target).valid_for(PATIENCE)).await?;
-    let detail = answer.detail().unwrap_or_default().to_owned();
-    ensure!(answer.is_success(), "{detail}");
-    let erased = serde_json::from_slice(&answer.body().unwrap_or_default())?;
-    client.close().await;
-    Ok(erased)
+    let erased = operator::ask(data, root, target, PATIENCE).await?;
+    Ok(serde_json::from_slice(&erased)?)
 }
 
 fn confirm(degree: &str, message: &str) -> anyhow::Result<bool> {
@@ -121,7 +110,5 @@ fn confirm(degree: &str, message: &str) -> anyhow::Result<bool> {
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
-/// A token is checked when the request comes, which is at once.
-const TOKEN: Duration = Duration::from_secs(60);
 /// To read 70 bytes of each entry: some hundred million.
 const PATIENCE: Duration = Duration::from_secs(300);

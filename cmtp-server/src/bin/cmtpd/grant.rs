@@ -53,7 +53,7 @@ impl Grant {
         let now =
             SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
         // Last, so that a mistake makes no key.
-        println!("{}", grant.mint(&self.data.key()?, now.as_secs())?);
+        println!("{}", grant.mint(&self.data.keys()?, now.as_secs())?);
         Ok(())
     }
 }

@@ -79,9 +79,9 @@ impl Journal {
 }
 
 fn check(data: &Data, json: bool) -> anyhow::Result<()> {
-    let (folder, key) = data.journal()?;
+    let (folder, keys) = data.journal()?;
     let mut writes = 0;
-    let check = check_journal(&folder, &key.public(), |entry| {
+    let check = check_journal(&folder, &keys.public(), |entry| {
         writes += u64::from(entry.is_executed_write())
     })?;
     let report = &check.report;
@@ -121,8 +121,8 @@ fn check(data: &Data, json: bool) -> anyhow::Result<()> {
 fn list(data: &Data, json: bool) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut written = Ok(());
-    let (folder, key) = data.journal()?;
-    check_journal(&folder, &key.public(), |entry| {
+    let (folder, keys) = data.journal()?;
+    check_journal(&folder, &keys.public(), |entry| {
         if written.is_ok() {
             written = write_entry(&mut out, entry, json);
         }
@@ -162,8 +162,8 @@ fn write_entry(out: &mut impl Write, shown: &JournalEntry, json: bool) -> io::Re
 
 fn export(data: &Data, index: u64) -> anyhow::Result<()> {
     let mut found = None;
-    let (folder, key) = data.journal()?;
-    check_journal(&folder, &key.public(), |entry| {
+    let (folder, keys) = data.journal()?;
+    check_journal(&folder, &keys.public(), |entry| {
         if entry.index == index {
             found.clone_from(&entry.message);
         }
@@ -174,7 +174,7 @@ fn export(data: &Data, index: u64) -> anyhow::Result<()> {
         );
     };
     // [STO-5] Who stores an answer SHOULD add the node's key list.
-    message.seal.keys = Some(key.key_list());
+    message.seal.keys = Some(keys.key_list());
     io::stdout().write_all(&message.to_stored())?;
     Ok(())
 }

@@ -7,8 +7,14 @@ mod data;
 mod demo;
 mod erase;
 mod grant;
+mod hangup;
+mod issuer;
 mod journal;
+mod keys;
 mod manual;
+mod operator;
+mod policy;
+mod root;
 mod serve;
 mod witness;
 
@@ -28,10 +34,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 ///
 /// A node of one's own:
 ///
-///   cmtp id new                                   make an identity; prints its DID
 ///   cmtpd serve &                                 start the node; prints its address and DID
-///   cmtpd grant --to DID --scope 0xS:**           print a token for the identity
-///   cmtp call cmtp://127.0.0.1/0xS:echo --data hi --token TOKEN
+///   cmtp id new                                   make an identity; prints its DID
+///   cmtp login cmtp://127.0.0.1                   open a session
+///   cmtp call cmtp://127.0.0.1/0xS:echo --data hi
 #[derive(Parser)]
 #[command(name = "cmtpd", version, verbatim_doc_comment, after_long_help = AFTER)]
 struct Arguments {
@@ -47,7 +53,7 @@ enum Command {
     Grant(grant::Grant),
     /// Print the node's DID, which clients pin.
     ///
-    /// The node need not run. Where there is no node yet, its key is made, as `serve` does.
+    /// The node need not run. Where there is no node yet, its keys are made, as `serve` does.
     ///
     ///   cmtp verify answer.cmtp --pin "$(cmtpd did)"
     ///   cmtpd did --config /etc/cmtpd.toml
@@ -63,8 +69,12 @@ enum Command {
         log: Option<u32>,
     },
     CheckConfig(check_config::CheckConfig),
+    Issuer(issuer::Issuer),
+    Policy(policy::Policy),
     Journal(journal::Journal),
     Erase(erase::Erase),
+    Hangup(hangup::Hangup),
+    Keys(keys::Keys),
     Witness(witness::Witness),
     Bench(bench::Bench),
     Man(manual::Manual),
@@ -74,6 +84,7 @@ enum Command {
 const AFTER: &str = "\
 Environment:
   CMTPD_DATA   the node's data directory [default: ~/.local/share/cmtpd]
+  CMTP_PASSPHRASE   of a root key that was exported, where nobody is to be asked
   RUST_LOG     how much `serve` logs, such as cmtp_server=debug [default: info]
   NO_COLOR     if set and not empty, a log without colours
 
@@ -89,8 +100,13 @@ fn main() -> ExitCode {
         Command::Grant(grant) => grant.run(),
         Command::Journal(journal) => journal.run(),
         Command::Erase(erase) => erase.run(),
+        Command::Hangup(hangup) => hangup.run(),
+        Command::Keys(keys) => keys.run(),
         Command::Witness(witness) => witness.run(),
         Command::CheckConfig(check) => check.run(),
+        Command::Issuer(issuer) => issuer.run(),
+        // Its answer may be no.
+        Command::Policy(policy) => return policy.run().unwrap_or_else(|error| failed(&error)),
         Command::Demo(demo) => demo.run(),
         Command::Bench(bench) => bench.run(),
         Command::Did { data, log } => did(&data, log),
@@ -99,18 +115,20 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cmtpd: {}", said(&error));
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
 }
 
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("cmtpd: {}", said(error));
+    ExitCode::FAILURE
+}
+
 fn did(data: &data::Data, log: Option<u32>) -> anyhow::Result<()> {
-    let key = data.key()?;
+    let keys = data.keys()?;
     match log {
-        None => println!("{}", key.public()),
-        Some(number) => println!("log {}", key.log_key(number)?),
+        None => println!("{}", keys.public()),
+        Some(number) => println!("log {}", keys.log_key(number)?),
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io::IsTerminal;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
-use cmtp_server::{Bound, Bus, Config, Http, Listener, Node};
+use cmtp_client::session::{Login, LoginError};
+use cmtp_client::{Client, ClientConfig, ConnectError, TokenError, Trust};
+use cmtp_codec::PublicKey;
+use cmtp_server::{Bound, Bus, Config, Http, Listener, Node, NodeError};
 use cmtp_spec::limits;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,7 +24,8 @@ use crate::address_file;
 /// Start the node.
 ///
 /// Prints one line once it listens: address, DID, and how to pin it. Logs go to stderr; RUST_LOG sets how
-/// much (such as RUST_LOG=cmtp_server=debug). On first start the node's key is made in the data directory;
+/// much (such as RUST_LOG=cmtp_server=debug). IAM comes first: the node opens a session at itself, then starts its
+/// services. On first start the node's key is made in the data directory;
 /// whoever has that file is the node. SIGINT and SIGTERM end it in order: requests that came are answered
 /// first; a second signal ends it at once. SIGHUP reads the configuration file again, and keeps
 /// connections; a bad file changes nothing.
@@ -150,6 +154,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("can't wait for signals")?;
     let config = options.config()?;
     let node = Arc::new(Node::open(&config).await?);
+    node.hold_services();
     let did = node.did();
     let report = node.journal_report();
     tracing::info!(entries = report.entries, torn = report.torn, "the journal is open");
@@ -166,23 +171,35 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         tracing::info!(address = %http.address()?, "/healthz and /metrics are served");
         tokio::spawn(http.run());
     }
+    let running = tokio::spawn({
+        let listener = Arc::clone(&listener);
+        async move { listener.run().await }
+    });
+    boot(&node, address, config.session.is_open).await?;
     let said = address_file::write(&config.data, address);
     // Once nothing is left that could keep it from starting.
     println!(
         "cmtpd listens on {address} as {did} (pin it: cmtp call --pin {did} cmtp://{address}/0xS:echo)"
     );
+    let keys = tokio::spawn({
+        let node = Arc::clone(&node);
+        async move { node.keep_keys().await }
+    });
     let summaries = tokio::spawn({
         let node = Arc::clone(&node);
         async move { node.keep_summaries().await }
     });
-    let running = tokio::spawn({
-        let listener = Arc::clone(&listener);
-        async move { listener.run().await }
+    let policies = tokio::spawn({
+        let node = Arc::clone(&node);
+        async move { node.keep_policies().await }
     });
     let failed = loop {
         tokio::select! {
             told = signals.next() => match told {
-                Told::Reload => reload(&options, &node).await,
+                Told::Reload => {
+                    reload(&options, &node).await;
+                    node.reload_policies().await;
+                }
                 Told::Stop => break None,
             },
             // What is not durable must not be acknowledged, so there is nothing left to do.
@@ -206,6 +223,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     others.into_iter().for_each(Thread::join);
     running.abort();
     summaries.abort();
+    policies.abort();
+    keys.abort();
     drop(said);
     node.summarize().await;
     node.close();
@@ -213,6 +232,53 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         Some(reason) => Err(anyhow!("the journal failed: {reason}")),
         None => Ok(()),
     }
+}
+
+/// Brings the node up in its order: IAM listens already; the node opens a session of its own there, as everybody does, and
+/// then starts its services.
+async fn boot(node: &Arc<Node>, address: SocketAddr, has_sessions: bool) -> anyhow::Result<()> {
+    if has_sessions {
+        tracing::info!("IAM is up; the node opens its own session");
+        match own_session(node, address).await {
+            Ok(persona) => tracing::info!(%persona, "the node has its session"),
+            // Whoever else asks is told the same, until there is room.
+            Err(BootError::Login(error)) if error.is_retryable() => {
+                tracing::warn!(%error, "the node has no session of its own for now");
+            }
+            Err(error) => return Err(anyhow!("the node can't open a session at itself: {error}")),
+        }
+    }
+    node.start_services();
+    tracing::info!("the services are up");
+    Ok(())
+}
+
+async fn own_session(node: &Node, address: SocketAddr) -> Result<PublicKey, BootError> {
+    let client = Client::new(ClientConfig::new(Arc::new(node.identity()?)))?;
+    let own = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let address = SocketAddr::new(own, address.port());
+    let connection = client.connect(address, "localhost", Trust::Pinned(node.did())).await?;
+    let login = Login { recovery: connection.identity().recovery(), ..Login::default() };
+    connection.begin_login(&login).await?.consent().await?;
+    client.close().await;
+    Ok(connection.identity().did())
+}
+
+/// Why the node has no session of its own.
+#[derive(Debug, thiserror::Error)]
+enum BootError {
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Client(#[from] TokenError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Login(#[from] LoginError),
 }
 
 /// A thread that serves the connections of one socket.
@@ -260,6 +326,9 @@ fn runtime() -> std::io::Result<Runtime> {
 }
 
 async fn reload(options: &Serve, node: &Node) {
+    if let Err(error) = node.renew_keys().await {
+        tracing::error!(%error, "the keys of before stay in use");
+    }
     let reloaded = match options.config() {
         Ok(config) => node.reload(&config).await.map_err(anyhow::Error::from),
         Err(error) => Err(error),
@@ -298,6 +367,9 @@ The configuration file (TOML) may hold any of these; flags win over it:
   listen = \"127.0.0.1:9433\"
   allow-remote = false                   # true: another than a loopback address
 
+  [policy]
+  folder = \"/etc/cmtpd/policies\"       # of *.cedar; without this, policies in the data directory
+
   [limits]                               # each may be set lower than chapter 15 of the specification
   in-flight-max = 1000
 
@@ -305,9 +377,28 @@ The configuration file (TOML) may hold any of these; flags win over it:
   interval-ms = 1000                     # between two checkpoints
   merge-delay = 60                       # seconds within which an entry is under one, as receipts promise
 
+  [session]                              # what the handshake offers (cmtp login)
+  open = true                            # false: only tokens that cmtpd grant makes
+  read = [\"0xS:**\"]                     # at most, within the policies; all without this
+  write = [\"0xS:**\"]
+  grant-seconds = 2592000                # how long a session lasts
+  token-seconds = 900                    # how long each of its tokens does
+  require-recovery = false               # true: a persona has to commit to a recovery key
+
   [[log.witness]]                        # asked to cosign each checkpoint; see: cmtpd witness --help
   key = \"cmtp-witness/z6Mk…\"           # the line of: cmtpd witness --vkey
   url = \"http://127.0.0.1:7380\"
+
+  [[issuer]]                             # OpenID Connect: whose word is taken for groups and attributes
+  name = \"corp\"                          # groups become corp/GROUP; see: cmtpd issuer check --help
+  iss = \"https://login.example\"
+  audience = \"cmtp-node-1\"              # what the issuer calls this node
+  algorithms = [\"RS256\", \"ES256\", \"EdDSA\"]
+  jwks = \"/etc/cmtpd/corp.jwks.json\"    # or an https:// URL
+  groups = \"groups\"                     # the claim that lists them, or a path: realm_access.roles
+  attributes = { department = \"dept\" }  # attribute = claim
+  bind = \"nonce\"                        # a token is for one persona; \"none\": whoever has it may show it
+  max-age = 3600                         # seconds since it was made
 
   [names]
   \"helloworld.mcom\" = \"0xS:0x001:hello_world\"
@@ -327,4 +418,5 @@ The configuration file (TOML) may hold any of these; flags win over it:
 
 A target that is spelled with a write opcode, such as 0xSW:orders:*, is a route for writes, any other one for reads.
 0xS:echo, 0xS:time, 0xS:time:ticks, 0xE:audit and State (0xS:ADDRESS:KEY, 0xSW:ADDRESS:KEY) are always there.
-SIGHUP reads the file again; listen, threads, data, bus, http, audit, limits and segment-bytes need a new start.";
+Policies decide what of a token's scope is allowed: see cmtpd policy --help. A change of them needs no signal.
+SIGHUP reads the file and the node's keys again; listen, threads, data, bus, http, audit, policy, limits and segment-bytes need a new start.";

@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ColorChoice};
-use cmtp_client::audit::{Audit, AuditError, AuditOptions, keep, read_key_list};
+use cmtp_client::audit::{Audit, AuditError, AuditOptions, Decisions, keep, read_key_list};
+use cmtp_client::policy::IS_BUILT_IN;
 use cmtp_client::{Existing, Home, Identity, KnownNodes, Paint, Style, write_whole};
 use cmtp_codec::PublicKey;
 use cmtp_codec::audit::{Finding, Summary};
@@ -15,6 +16,7 @@ use cmtp_codec::log::{SignedCheckpoint, VerifierKey};
 use cmtp_spec::limits;
 use serde_json::json;
 
+use crate::caller::PersonaArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::{terminal, verify};
 
@@ -24,8 +26,9 @@ use crate::{terminal, verify};
 /// entry is compared with the log's tiles, and they with its checkpoint, which has to be signed by the log and to
 /// agree with the one that was seen last (folder audited in CMTP_HOME); every commit's signature is checked; every
 /// message is read from its records, with its hashes, signatures, steps and seal; so are writes without an outcome,
-/// erased messages without an entry that says so, and callers' receipts, which have to be in the log. The first
-/// index that is wrong is named. The result is one of:
+/// erased messages without an entry that says so, and callers' receipts, which have to be in the log. With --policies
+/// what policies decided is judged again, each by the set that was in force. The first index that is wrong is named.
+/// The result is one of:
 ///
 ///   sound       (exit 0)  all holds, and the node is one that you trust
 ///   consistent  (exit 5)  all holds, and nothing ties it to a node that you trust
@@ -34,6 +37,7 @@ use crate::{terminal, verify};
 ///   cmtp audit verify ~/.local/share/cmtpd --pin did:key:z6Mk…
 ///   cmtp audit verify archive --keys archive.keys --receipt answer.cmtp --report audit.txt
 ///   cmtp audit verify http://127.0.0.1:8080/log/0 --key-list key-list --policy policy.txt
+///   cmtp audit verify ~/.local/share/cmtpd --policies journal
 ///   cmtp audit verify archive --json | jq .first
 ///
 /// What can't be read ends with 2, a log that can't be reached with 3. Whether there are other nodes, or messages that
@@ -59,6 +63,13 @@ pub(crate) struct Verify {
     /// Which witnesses have to have cosigned the checkpoint: a file of `witness`, `group` and `quorum` lines.
     #[arg(long, value_name = "FILE")]
     policy: Option<String>,
+    /// Judge again what the node's policies decided, by those that its journal notes (the word journal), and those in DIR.
+    ///
+    /// DIR is a folder of .cedar files, as a node has one, or has such folders in it: one for each set that was ever in
+    /// force. What the node allowed and its policies deny, or the reverse, is named, and so is what was decided by policies
+    /// that nobody has.
+    #[arg(long, value_name = "DIR|journal", conflicts_with = "log_only")]
+    policies: Option<PathBuf>,
     /// Leave the records alone: check entries, log and checkpoint.
     #[arg(long)]
     log_only: bool,
@@ -68,6 +79,8 @@ pub(crate) struct Verify {
     /// Write the result to this file, signed with your identity: a note that anybody can verify.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    persona: PersonaArgs,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -79,7 +92,7 @@ impl Verify {
         let signer = match &self.report {
             Some(path) => {
                 terminal::check_folder("--report", path)?;
-                Some(signer(options.home.as_ref())?)
+                Some(signer(&self.persona, options.home.as_ref())?)
             }
             None => None,
         };
@@ -142,6 +155,15 @@ impl Verify {
             let text = String::from_utf8(text).with_context(|| path.clone())?;
             options.policy = Some(text.parse().with_context(|| path.clone())?);
         }
+        if let Some(folder) = &self.policies {
+            if !IS_BUILT_IN {
+                return Err(anyhow!("--policies: this cmtp was built without policies: build it with the feature `cedar`").into());
+            }
+            options.decisions = Some(match folder.to_str() {
+                Some("journal") => Decisions::of_journal(),
+                _ => Decisions::given(folder).map_err(failure)?,
+            });
+        }
         for name in &self.receipt {
             let bytes = terminal::read_file(name, limits::STORED_MAX)?;
             let replay = verify::replay(&bytes, self.pin, None).with_context(|| name.clone());
@@ -162,9 +184,9 @@ impl Verify {
 }
 
 /// Signs reports with the identity that is kept.
-fn signer(home: Option<&Home>) -> Result<Identity, Failure> {
+fn signer(persona: &PersonaArgs, home: Option<&Home>) -> Result<Identity, Failure> {
     let home = home.ok_or_else(|| anyhow!("--report: set CMTP_HOME to a directory of yours"))?;
-    let identity = Identity::load(home).map_err(Failure::usage)?;
+    let identity = persona.kept(home).map_err(Failure::usage)?;
     let missing = "--report: it is signed with your identity; make one: cmtp id new";
     identity.ok_or_else(|| anyhow!(missing).into())
 }
