@@ -13,7 +13,7 @@ use crate::data::Data;
 
 /// Check the policies that decide what of a token's scope is allowed, and ask them.
 ///
-/// They are files in the folder `policies` of the node's data directory (or [policy] folder of its
+/// They are files in the folder `policies` of the node's data directory (or `policy.folder` of its
 /// configuration) whose names end in .cedar. A node makes the folder at its first start, with a file that
 /// explains itself; a change is in force within a second, without a signal. Nothing is allowed that no
 /// `permit` permits, and what a `forbid` forbids is denied. The language is Cedar (docs.cedarpolicy.com).
