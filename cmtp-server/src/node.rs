@@ -1,12 +1,13 @@
 //! The node: what all connections share.
 
+mod error;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cmtp_client::Identity;
-use cmtp_client::policy::PolicyError;
 use cmtp_codec::{PublicKey, RecoveryCommitment, SigningKey};
 use cmtp_spec::{EntryType, JournalMode, limits};
 use tokio::sync::watch;
@@ -15,17 +16,15 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::addresses::Addresses;
 use crate::audit_stream::Audit;
-use crate::config::{Config, ConfigError, SessionSettings};
+use crate::config::{Config, SessionSettings};
 use crate::erasure::Eraser;
-use crate::issuers::{IssuerOpenError, Issuers};
-use crate::journal::{
-    Draft, Journal, JournalConfig, JournalError, JournalOpenError, JournalReport,
-};
+use crate::issuers::Issuers;
+use crate::journal::{Draft, Journal, JournalConfig, JournalError, JournalReport};
 use crate::limits::Limits;
-use crate::log::{Cosigners, Log, LogConfig, LogError, LogService, Past};
+use crate::log::{Cosigners, Log, LogConfig, LogService, Past};
 use crate::metrics::Metrics;
 use crate::names::Names;
-use crate::nats::{AuditStream, Bus, ConnectError, SubscribeError};
+use crate::nats::{AuditStream, Bus};
 use crate::node_keys::{NodeKeys, NodeKeysError};
 use crate::policies::Keeper;
 use crate::rebuild::{RebuildError, Rebuilt};
@@ -35,6 +34,8 @@ use crate::routes::{BuiltIn, Routes};
 use crate::service::Services;
 use crate::sessions::{SessionService, Sessions};
 use crate::writes::{self, Writes};
+
+pub use error::NodeError;
 
 /// What a node is and knows: keys, journal, names, routes. All connections share it.
 pub struct Node {
@@ -475,82 +476,6 @@ fn unless_full(error: RebuildError) -> Result<(), RebuildError> {
             Ok(())
         }
         other => Err(other),
-    }
-}
-
-/// Why a node can't open.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NodeError {
-    /// Its keys.
-    #[error(transparent)]
-    Key(#[from] NodeKeysError),
-    /// Its policies.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// Its journal.
-    #[error(transparent)]
-    Journal(#[from] JournalOpenError),
-    /// Its transparency log.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// What its journal holds.
-    #[error(transparent)]
-    Rebuild(#[from] RebuildError),
-    /// The bus.
-    #[error("bus {url}: {source}; is a nats-server running there?")]
-    Bus {
-        /// Where it should be.
-        url: String,
-        /// What went wrong.
-        source: ConnectError,
-    },
-    /// No replies can be had from the bus.
-    #[error("bus {url}: {source}")]
-    Inbox {
-        /// Where it is.
-        url: String,
-        /// What went wrong.
-        source: SubscribeError,
-    },
-    /// The system gives no random numbers.
-    #[error("no random numbers from the system")]
-    NoEntropy,
-    /// A route to a bus that there is not.
-    #[error(
-        "route {target} leads to NATS and the node has no bus: start it with --bus nats=URL, or give the file bus = \"nats=URL\""
-    )]
-    NoBus {
-        /// The route's target.
-        target: String,
-    },
-    /// An audit stream without a bus.
-    #[error(
-        "audit.stream = true and the node has no bus: start it with --bus nats=URL, or give the file bus = \"nats=URL\""
-    )]
-    NoBusForAudit,
-    /// What the file says can't be in force.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// An issuer's keys.
-    #[error(transparent)]
-    Issuer(#[from] IssuerOpenError),
-    /// A route to a service that there is not.
-    #[error(
-        "a route leads to local:{name}, and there is no such service in this node: there are {known}"
-    )]
-    NoService {
-        /// The name.
-        name: String,
-        /// The names that there are.
-        known: String,
-    },
-}
-
-impl NodeError {
-    /// A route to a service that there is not.
-    pub fn no_service(name: &str, services: &Services) -> Self {
-        Self::NoService { name: name.to_owned(), known: services.names() }
     }
 }
 
