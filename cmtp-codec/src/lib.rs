@@ -29,6 +29,7 @@ mod layer;
 pub mod log;
 pub mod merkle;
 mod message;
+pub mod object;
 mod pattern;
 mod persona;
 mod policies;

@@ -1,7 +1,7 @@
-//! JSON objects by the names of their members alone.
+//! JSON objects by the names of their members alone, for the handshake's messages and for tokens.
 //!
 //! To serde a list of a structure's values is the structure, too, and `null` is a member that was left out: second spellings,
-//! which the handshake does not have.
+//! which neither the handshake nor a token has.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,7 +11,22 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// What stands as an object, with names.
-pub(super) struct Object<T>(pub(super) T);
+///
+/// ```
+/// use cmtp_codec::object::Object;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Point {
+///     x: i32,
+/// }
+///
+/// let Object(point) = serde_json::from_str::<Object<Point>>(r#"{"x":3}"#)?;
+/// assert_eq!(point.x, 3);
+/// assert!(serde_json::from_str::<Object<Point>>("[3]").is_err());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Object<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -33,7 +48,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
     }
 }
 
-pub(super) fn object<'de, D, T>(from: D) -> Result<T, D::Error>
+/// Reads an object, for a field of a structure: `#[serde(deserialize_with = "object")]`.
+///
+/// # Errors
+/// Those of the deserializer; anything but an object is one.
+pub fn object<'de, D, T>(from: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
@@ -41,7 +60,7 @@ where
     Object::deserialize(from).map(|Object(value)| value)
 }
 
-pub(super) fn objects<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+pub(crate) fn objects<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
@@ -51,7 +70,7 @@ where
 }
 
 /// An object that may be left out, but not be `null`.
-pub(super) fn given_object<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+pub(crate) fn given_object<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
@@ -60,7 +79,7 @@ where
 }
 
 /// A value that may be left out, but not be `null`.
-pub(super) fn given<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+pub(crate) fn given<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,

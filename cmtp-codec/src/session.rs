@@ -3,7 +3,6 @@
 //! Who makes a message keeps its bytes: they are what the transcript hashes, and not what the message says.
 
 mod messages;
-mod object;
 
 use cmtp_spec::{binding, limits, tags, uses};
 

@@ -1,9 +1,8 @@
 //! Tokens: minting, and the one check that accepts them. `cmtp-spec/spec/10-admission.md`.
 
-mod object;
-
 use std::time::Duration;
 
+use cmtp_codec::object::{Object, object};
 use cmtp_codec::session::GrantName;
 use cmtp_codec::{Fqmn, Pattern, PublicKey, Scope, SignatureError, TooManyPatterns};
 use cmtp_spec::{KeyUse, binding, limits};
@@ -12,7 +11,6 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 
 use crate::node_keys::NodeKeys;
-use crate::token::object::{Object, object};
 
 /// What a token is to allow.
 #[derive(Clone, Debug)]

@@ -11,9 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::hash::Digest;
 use crate::key::PublicKey;
+use crate::object::{Object, given, given_object, object, objects};
 use crate::pattern::{Pattern, PatternError, Scope, TooManyPatterns};
 use crate::session::Transcript;
-use crate::session::object::{Object, given, given_object, object, objects};
 
 /// A message of the handshake.
 pub trait Message: Serialize + DeserializeOwned {
