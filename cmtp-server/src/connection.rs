@@ -12,10 +12,10 @@ use quinn::{Connection, RecvStream, VarInt};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, timeout};
 
-use crate::admit::Proved;
 use crate::exchange::{self, code};
 use crate::node::Node;
 use crate::node_keys::NodeKeys;
+use crate::proved::Proved;
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(node: Arc<Node>, connection: Connection) {

@@ -8,7 +8,7 @@ use cmtp_codec::{Fqmn, Layer, PublicKey};
 use cmtp_spec::{BusAuth, CloseCode, EntryFlags, EntryType, Status, Step, limits};
 use quinn::{RecvStream, SendStream, VarInt};
 
-use crate::admit::{Admission, Admitted, Proved, not_covered};
+use crate::admit::{Admission, Admitted, not_covered};
 use crate::answer::{Answering, mark_dispatched};
 use crate::handshake::{self, Denied};
 use crate::incoming::{Fault, Incoming, Rest};
@@ -16,6 +16,7 @@ use crate::journal::JournalError;
 use crate::nats;
 use crate::node::{self, Live, Node};
 use crate::policies::denied;
+use crate::proved::Proved;
 use crate::refusal::Refusal;
 use crate::room::Share;
 use crate::routes::Route;

@@ -5,11 +5,12 @@ use cmtp_codec::session::{SessionTarget, cookie_of, signature_of};
 use cmtp_codec::{Auth, Digest, Layer};
 use cmtp_spec::{EntryFlags, EntryType, FieldIndex, JournalMode, LayerFlags, Step, binding};
 
-use crate::admit::{Proved, admit_layer, check_audience, check_times};
+use crate::admit::{admit_layer, check_audience, check_times};
 use crate::exchange::{Exchange, Taken, erased, storage_full};
 use crate::incoming::Fault;
 use crate::journal::JournalError;
 use crate::node::{self, Live, Node};
+use crate::proved::Proved;
 use crate::refusal::Refusal;
 use crate::refusals::Reason;
 use crate::sessions::{Handshake, Made, Said, SessionFault};

@@ -8,12 +8,12 @@ use cmtp_spec::{CloseCode, Status};
 use quinn::RecvStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::admit::Proved;
 use crate::exchange::code;
 use crate::journal::JournalError;
 use crate::limits::Limits;
 use crate::node::Node;
 use crate::pace::Pace;
+use crate::proved::Proved;
 use crate::refusal::Refusal;
 use crate::room::{Hold, Share};
 

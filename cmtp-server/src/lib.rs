@@ -35,6 +35,7 @@ mod node_keys;
 mod outgoing;
 mod pace;
 mod policies;
+mod proved;
 mod rebuild;
 mod refusal;
 mod refusals;

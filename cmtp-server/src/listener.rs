@@ -21,13 +21,13 @@ use rustls::server::ProducesTickets;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::time::timeout;
 
-use crate::admit::window;
 use crate::connection;
 use crate::exchange::code;
 use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::node::Node;
 use crate::node_keys::NodeKeys;
+use crate::proved::window;
 use crate::refusals::Reason;
 
 /// A node that listens.

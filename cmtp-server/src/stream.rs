@@ -11,10 +11,11 @@ use cmtp_spec::{EntryFlags, EntryType, LayerFlags, Step, limits};
 use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
-use crate::admit::{Admitted, Proved};
+use crate::admit::Admitted;
 use crate::answer::Answering;
 use crate::incoming::Fault;
 use crate::node::{self, Node};
+use crate::proved::Proved;
 use crate::refusal::Refusal;
 use crate::service::Segments;
 
