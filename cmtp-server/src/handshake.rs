@@ -70,8 +70,10 @@ pub(crate) fn check(
     if target.has_effect() && !origin.has(LayerFlags::SIGNED) {
         return Err(SessionFault::Malformed.into());
     }
-    // [SES-4] And consents beyond `grant-burst`.
-    if target == SessionTarget::Consent && !node.addresses.take_consent(proved.address(), now) {
+    // [SES-4] And consents and statements beyond `grant-burst`: each is an entry.
+    if matches!(target, SessionTarget::Consent | SessionTarget::Revoke)
+        && !node.addresses.take_consent(proved.address(), now)
+    {
         return Err(SessionFault::Rate.into());
     }
     Ok(())
@@ -149,9 +151,9 @@ async fn commit(
         }
         recorded => recorded?,
     };
-    if let Some((name, kept)) = made.grant {
+    if let Some((grant, offered)) = made.grant {
         let index = recorded.last().copied().unwrap_or_default();
-        exchange.node.sessions.begin(name, kept, index);
+        exchange.node.sessions.begin(grant, offered, index).await?;
     }
     tracing::debug!(?target, persona = %caller, "session");
     claimed.recorded(recorded);

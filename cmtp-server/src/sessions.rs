@@ -70,13 +70,27 @@ impl Sessions {
         self.revocations.subscribe()
     }
 
-    /// The grant that a consent made is in force; `index` is of the consent's durable entry.
-    pub(crate) fn begin(&self, name: GrantName, kept: Kept, index: u64) {
+    /// The grant that a consent made is in force; `index` is of the consent's durable entry, `offered` when it was offered.
+    pub(crate) async fn begin(
+        &self,
+        (name, kept): (GrantName, Kept),
+        offered: u64,
+        index: u64,
+    ) -> Result<(), JournalError> {
+        let is_over = self.grants().is_withdrawn(&kept.persona, offered);
+        if is_over {
+            // [SES-15] A hangup came while the consent was on its way to the journal, where it stands before or behind it.
+            self.revoke(Revoked::Grant(name)).await?;
+        }
         self.grants().begin(name, kept, index);
+        Ok(())
     }
 
     /// Revokes: durable first, then in force.
     pub(crate) async fn revoke(&self, revoked: Revoked) -> Result<(), JournalError> {
+        if let Revoked::Persona(persona, to) = &revoked {
+            self.grants().withdraw(persona, *to);
+        }
         // [SES-17] What is revoked MUST be durable before it is answered.
         let note = Draft::note(EntryType::REVOKED, revoked.to_line().as_bytes());
         let recorded = self.journal.record(note.map_err(|_crypto| JournalError::Failed)?).await?;

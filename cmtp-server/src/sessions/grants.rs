@@ -32,9 +32,12 @@ struct Persona {
     grants: BTreeSet<GrantName>,
     /// [SES-18] Of its first grant; a later one does not replace it.
     recovery: Option<Random>,
-    is_known: bool,
-    /// What was issued or offered to it up to then is refused, microseconds since 1970.
+    /// The entry of its first grant.
+    first: Option<Index>,
+    /// What was issued to it up to then is refused, microseconds since 1970.
     revoked_to: u64,
+    /// And what was offered: set before the revocation is in the journal, so that no consent slips in behind it.
+    withdrawn_to: u64,
     /// The entry that ended its grants last.
     ended_by: Option<Index>,
     is_stolen: bool,
@@ -97,10 +100,8 @@ impl Grants {
         if let Some((kept, _)) = self.grants.get(&name) {
             return Ok(Some(Arc::clone(kept)));
         }
-        // [SES-15] What was offered before a hangup is over by it, too.
-        let is_over = self.personas.get(persona).is_some_and(|it| it.revoked_to >= offered);
         // [SES-11] Or 401 where the grant has ended.
-        if is_over || self.ended.contains_key(&name) {
+        if self.is_withdrawn(persona, offered) || self.ended.contains_key(&name) {
             return Err(SessionFault::Grant);
         }
         let is_new = !self.personas.contains_key(persona);
@@ -110,12 +111,29 @@ impl Grants {
         if is_full { Err(SessionFault::Full) } else { Ok(None) }
     }
 
+    /// What was offered to a persona up to `to` is not to be consented to any more.
+    pub(crate) fn withdraw(&mut self, persona: &PublicKey, to: u64) {
+        let persona = self.personas.entry(*persona).or_default();
+        persona.withdrawn_to = persona.withdrawn_to.max(to);
+    }
+
+    /// [SES-15] Whether what was offered then is over by a hangup, which may not be in the journal yet.
+    pub(crate) fn is_withdrawn(&self, persona: &PublicKey, offered: u64) -> bool {
+        self.personas.get(persona).is_some_and(|it| it.withdrawn_to >= offered)
+    }
+
     /// Takes a grant that the journal holds in this entry.
     pub(crate) fn begin(&mut self, name: GrantName, kept: Kept, index: Index) {
         let persona = self.personas.entry(kept.persona).or_default();
         // [SES-18] A later commitment of a persona MUST NOT replace its first one.
-        if !std::mem::replace(&mut persona.is_known, true) {
+        if persona.first.is_none_or(|first| index < first) {
+            persona.first = Some(index);
             persona.recovery = kept.recovery;
+        }
+        // [SES-11] A consent that is sent again MUST make no second grant.
+        if let Some((_, first)) = self.grants.get_mut(&name) {
+            *first = index.min(*first);
+            return;
         }
         let is_dead =
             persona.is_stolen || persona.ended_by > Some(index) || self.ended.contains_key(&name);
@@ -133,11 +151,13 @@ impl Grants {
             Revoked::Token(id, until) => drop(self.tokens.insert(id.clone(), *until)),
             Revoked::Persona(persona, to) => {
                 self.end_all(persona, index);
+                self.withdraw(persona, *to);
                 let persona = self.personas.entry(*persona).or_default();
                 persona.revoked_to = persona.revoked_to.max(*to);
             }
             Revoked::Stolen(persona) => {
-                self.end_all(persona, index);
+                // Whatever it was granted, and will be.
+                self.end_all(persona, Index::MAX);
                 self.personas.entry(*persona).or_default().is_stolen = true;
             }
         }
@@ -153,11 +173,11 @@ impl Grants {
 
     fn end(&mut self, name: GrantName) {
         let kept = self.remove(name);
-        let ends = kept.map_or(u64::MAX, |kept| {
+        let until = kept.map_or(u64::MAX, |kept| {
             self.ends.remove(&(kept.ends, name));
-            kept.ends
+            kept.sent_again_until()
         });
-        self.ended.insert(name, ends);
+        self.ended.entry(name).or_insert(until);
     }
 
     fn remove(&mut self, name: GrantName) -> Option<Arc<Kept>> {
@@ -175,7 +195,8 @@ impl Grants {
             && ends <= seconds
         {
             self.ends.pop_first();
-            self.remove(name);
+            let kept = self.remove(name);
+            self.ended.extend(kept.map(|kept| (name, kept.sent_again_until())));
         }
         self.ended.retain(|_, ends| *ends > seconds);
         self.tokens.retain(|_, until| *until > now);
@@ -274,8 +295,15 @@ mod tests {
             Err(SessionFault::Grant)
         );
         assert!(grants.admits(A, &persona(1), (16 * SECOND, 16 * SECOND)).unwrap().is_some());
-        // What is sent again after its time can't come: its cookie is older.
-        assert_eq!(grants.admits(A, &persona(1), (20 * SECOND, 20 * SECOND)), Ok(None));
+        // Its cookie may be good for longer than the grant was.
+        let again = |at: u64| (10 * SECOND, at * SECOND);
+        assert_eq!(grants.admits(A, &persona(1), again(20)), Err(SessionFault::Grant));
+        let old = 10 + limits::SESSION_COOKIE_LIFETIME;
+        assert_eq!(grants.admits(A, &persona(1), again(old - 1)), Err(SessionFault::Grant));
+        assert_eq!(grants.ended.len(), 2);
+        assert_eq!(grants.admits(A, &persona(1), again(old)), Ok(None));
+        assert!(grants.ended.is_empty());
+        grants.revoke(&Revoked::Grant(B), 2);
         grants.begin(B, kept(1, 10, 30), 1);
         assert!(grants.find(B, 15 * SECOND).is_none());
     }
@@ -347,9 +375,34 @@ mod tests {
     fn the_first_commitment_stays() {
         // [SES-18]
         let mut grants = Grants::default();
-        grants.begin(A, kept(1, 10, 90), 0);
-        grants.begin(B, Kept { recovery: Some(Random([9; 32])), ..kept(1, 11, 90) }, 0);
+        let other = || Kept { recovery: Some(Random([9; 32])), ..kept(1, 11, 90) };
+        grants.begin(A, other(), 2);
+        // The journal says which was first, whichever was applied first.
+        grants.begin(B, kept(1, 10, 90), 1);
+        grants.begin(GrantName([3; 16]), other(), 3);
         assert_eq!(grants.recovery(&persona(1)), Some(Random([1; 32])));
+    }
+
+    #[test]
+    fn nothing_slips_in_behind_a_revocation() {
+        // [SES-11] [SES-15]
+        let mut grants = Grants::default();
+        grants.begin(A, kept(1, 10, 90), 1);
+        // The consent that was sent again is no later grant.
+        grants.begin(A, kept(1, 11, 91), 3);
+        grants.revoke(&Revoked::Persona(persona(1), 20 * SECOND), 2);
+        assert!(grants.find(A, 0).is_none());
+        // A hangup that is still on its way to the journal ends what was offered before.
+        grants.withdraw(&persona(2), 20 * SECOND);
+        let offered = |at: u64| (at * SECOND, 21 * SECOND);
+        assert_eq!(grants.admits(B, &persona(2), offered(20)), Err(SessionFault::Grant));
+        assert_eq!(grants.admits(B, &persona(2), offered(21)), Ok(None));
+        // Not, of what the operator issued, more than it says once it is there.
+        assert!(!grants.is_revoked("op.x", &persona(2), 20));
+        // Whose key is stolen has nothing more, whatever was applied first.
+        grants.begin(B, kept(2, 10, 90), 9);
+        grants.revoke(&Revoked::Stolen(persona(2)), 8);
+        assert!(grants.find(B, 0).is_none());
     }
 
     #[test]

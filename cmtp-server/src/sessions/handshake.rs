@@ -44,8 +44,8 @@ pub(crate) struct Handshake<'a> {
 /// What a message came to.
 pub(crate) struct Made {
     pub(crate) reply: Reply,
-    /// What is in force once the answer is durable.
-    pub(crate) grant: Option<(GrantName, Kept)>,
+    /// What is in force once the answer is durable, and when it was offered, microseconds since 1970.
+    pub(crate) grant: Option<((GrantName, Kept), u64)>,
     /// What is to be durable before the answer is.
     pub(crate) revoked: Option<Revoked>,
 }
@@ -151,7 +151,7 @@ impl Handshake<'_> {
         let reply = self.issue(name, &kept, kept.begun, None)?;
         let granted = granted_field(&kept.to_granted());
         let reply = Reply { fields: [reply.fields, vec![granted]].concat(), ..reply };
-        Ok(Made { reply, grant: Some((name, kept)), revoked: None })
+        Ok(Made { reply, grant: Some(((name, kept), cookie.made)), revoked: None })
     }
 
     fn renew(&self, said: Said<'_>) -> Result<Reply, SessionFault> {

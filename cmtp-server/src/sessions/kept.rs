@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cmtp_client::policy::Subject;
 use cmtp_codec::session::{Granted, Random, ScopeTexts};
 use cmtp_codec::{PublicKey, Scope};
+use cmtp_spec::limits;
 
 use crate::sessions::SessionFault;
 
@@ -61,6 +62,11 @@ impl Kept {
     /// Whether it is over at `now`, microseconds since 1970.
     pub(crate) const fn is_over(&self, now: u64) -> bool {
         now / 1_000_000 >= self.ends
+    }
+
+    /// [SES-11] The second from which no consent to it can be sent again, and it needs not be remembered.
+    pub(crate) fn sent_again_until(&self) -> u64 {
+        self.begun.saturating_add(limits::SESSION_COOKIE_LIFETIME).max(self.ends)
     }
 
     /// When a token made at `now` (seconds) is over.
