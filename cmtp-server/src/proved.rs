@@ -24,6 +24,8 @@ pub(crate) struct Proved {
     /// The value that AUTH's proofs are bound to.
     pub(crate) exporter: [u8; 32],
     connection: Connection,
+    /// Where the peer was when the handshake proved it; a packet from elsewhere may be forged.
+    address: IpAddr,
     /// For requests whose head is not whole yet.
     pub(crate) heads: Memory,
     outbox: Outbox,
@@ -45,7 +47,8 @@ impl Proved {
         let heads = Memory::new(limits.head_memory_max);
         let outbox = Outbox::default();
         let accepted = watch::Sender::new(false);
-        Self { exporter, connection, heads, outbox, accepted, state: Mutex::default() }
+        let address = connection.remote_address().ip();
+        Self { exporter, connection, address, heads, outbox, accepted, state: Mutex::default() }
     }
 
     /// Waits until a token was accepted on the connection.
@@ -131,9 +134,9 @@ impl Proved {
         Some(exporter)
     }
 
-    /// Where the peer is.
-    pub(crate) fn address(&self) -> IpAddr {
-        self.connection.remote_address().ip()
+    /// To whom what it asks is charged.
+    pub(crate) const fn address(&self) -> IpAddr {
+        self.address
     }
 
     /// The token that AUTH shows or names, where it holds now.
