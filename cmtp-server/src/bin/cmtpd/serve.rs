@@ -242,7 +242,7 @@ async fn boot(node: &Arc<Node>, address: SocketAddr, has_sessions: bool) -> anyh
         match own_session(node, address).await {
             Ok(persona) => tracing::info!(%persona, "the node has its session"),
             // Whoever else asks is told the same, until there is room.
-            Err(BootError::Login(error)) if error.is_retryable() => {
+            Err(error) if error.is_retryable() => {
                 tracing::warn!(%error, "the node has no session of its own for now");
             }
             Err(error) => return Err(anyhow!("the node can't open a session at itself: {error}")),
@@ -279,6 +279,17 @@ enum BootError {
     Connect(#[from] ConnectError),
     #[error(transparent)]
     Login(#[from] LoginError),
+}
+
+impl BootError {
+    /// Whether it may go better later: callers may have taken all the room there is.
+    const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Connect(error) => error.is_retryable(),
+            Self::Login(error) => error.is_retryable(),
+            Self::Node(_) | Self::Client(_) => false,
+        }
+    }
 }
 
 /// A thread that serves the connections of one socket.
