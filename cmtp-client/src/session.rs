@@ -16,4 +16,4 @@ use crate::connection::Connection;
 pub use crate::session::error::LoginError;
 pub use crate::session::login::{Login, Offer, Offered};
 pub(crate) use crate::session::opener::Opener;
-pub use crate::session::sessions::{Session, Sessions, SessionsError};
+pub use crate::session::sessions::{Again, Session, Sessions, SessionsError};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cmtp_codec::{Link, Part, PublicKey};
-use cmtp_spec::{Status, Step, limits, remedies};
+use cmtp_spec::{Status, Step, binding, limits, remedies};
 use tokio::time::Instant;
 
 use crate::answer::Answer;
@@ -200,7 +200,9 @@ impl Streaming {
                     && ending.remedy() == Some(remedies::RESEND_TOKEN.0);
                 match self.token {
                     TokenShown::ByDigest if asked => self.token = TokenShown::Asked,
-                    TokenShown::ByDigest | TokenShown::Whole if wants_session(&ending) => {
+                    TokenShown::ByDigest | TokenShown::Whole
+                        if wants_session(&ending) && !self.ends_session() =>
+                    {
                         self.refused = Some(ending);
                     }
                     _ => self.ending = Some(ending),
@@ -232,6 +234,11 @@ impl Streaming {
         *self.exchange = self.connection.exchange(&self.request, &self.shown, true).await?;
         *self.judge = self.new_judge(self.judge.keeps());
         Ok(())
+    }
+
+    /// A hangup is nothing that a session is opened for.
+    fn ends_session(&self) -> bool {
+        self.request.target() == binding::SESSION_HANGUP
     }
 
     fn new_judge(&self, keep: bool) -> Judge {

@@ -9,7 +9,8 @@ use cmtp_codec::session::{
     Renew, ScopeTexts, Transcript,
 };
 use cmtp_codec::{
-    Field, Fqmn, Layer, Pattern, PublicKey, RecoveryCommitment, Revocation, Signature,
+    DecodeErrorKind, Field, Fqmn, Layer, Pattern, PublicKey, RecoveryCommitment, Revocation,
+    Signature,
 };
 use cmtp_spec::{FieldIndex, KeyUse, binding};
 
@@ -18,7 +19,7 @@ use crate::call::CallError;
 use crate::clock;
 use crate::connection::Connection;
 use crate::entropy;
-use crate::request::Request;
+use crate::request::{PrepareError, Request};
 use crate::session::{LoginError, Session};
 
 /// What a persona gives, and wants, when it opens a session.
@@ -136,7 +137,7 @@ impl Connection {
         let signature = parties.sign(Transcript::of_renewal(&renew), self.identity().key());
         let said = self.say(binding::SESSION_RENEW, renew, Some(signature), None).await?;
         let renewed = said.session(session.grant, &parties)?;
-        Ok(Session { is_allowed: session.is_allowed, ..renewed })
+        Ok(Session { again: session.again.clone(), ..renewed })
     }
 
     /// Ends a session of this identity, or all: `what` is the `jti` of a token, or the identity's DID; without it the session
@@ -145,9 +146,13 @@ impl Connection {
     /// # Errors
     /// [`CallError`].
     pub async fn hang_up(&self, what: Option<&str>) -> Result<Answer, CallError> {
-        let target = target(binding::SESSION_HANGUP)?;
-        let named = what.and_then(|what| target.clone().with_words([what]).ok());
-        self.call(Request::new(named.unwrap_or(target))).await
+        let mut target = target(binding::SESSION_HANGUP)?;
+        if let Some(what) = what {
+            // Of a word only its length can be wrong.
+            let too_long = |_error| PrepareError::Layer(DecodeErrorKind::PayloadTooLong);
+            target = target.with_words([what]).map_err(too_long)?;
+        }
+        self.call(Request::new(target)).await
     }
 
     /// Shows a statement of a recovery key: the node refuses its persona from then on. Whoever shows it matters not.

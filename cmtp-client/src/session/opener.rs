@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use crate::clock;
 use crate::connection::Connection;
 use crate::ending::Ending;
-use crate::session::{Login, LoginError, Session, Sessions};
+use crate::session::{Again, Login, LoginError, Session, Sessions, SessionsError};
 
 /// What a connection needs to open and renew its session.
 #[derive(Debug)]
@@ -109,7 +109,8 @@ impl Connection {
             return Ok(true);
         }
         let renewed = self.renew(&session).await?;
-        self.keep_session(renewed);
+        self.take_up(&renewed);
+        warn_unless(opener.sessions.keep_renewed(&node, renewed));
         Ok(true)
     }
 
@@ -117,14 +118,14 @@ impl Connection {
     async fn open_session(&self) -> bool {
         let opener = self.opener();
         let node = self.node();
-        let is_allowed = || {
-            let before = opener.sessions.find(&node).ok().flatten();
-            before.is_some_and(|before| before.is_allowed)
-        };
-        let login = match &opener.login {
-            Some(login) => login.clone(),
-            None if is_allowed() => Login::default(),
-            None => return false,
+        let again = || opener.sessions.find(&node).ok().flatten()?.again;
+        let login = match (&opener.login, again()) {
+            (Some(login), _) => login.clone(),
+            // For no more than what the user agreed to.
+            (None, Some(Again { scope })) => {
+                Login { scope, recovery: self.identity().recovery(), outside: Vec::new() }
+            }
+            (None, None) => return false,
         };
         let opened = match self.begin_login(&login).await {
             Ok(offered) => offered.consent().await,
@@ -132,7 +133,9 @@ impl Connection {
         };
         match opened {
             Ok(session) => {
-                self.keep_session(Session { is_allowed: is_allowed(), ..session });
+                self.take_up(&session);
+                let kept = opener.sessions.keep(&node, Session { again: again(), ..session });
+                warn_unless(kept);
                 true
             }
             Err(error) => {
@@ -142,17 +145,15 @@ impl Connection {
         }
     }
 
-    fn keep_session(&self, session: Session) {
-        self.take_up(&session);
-        let kept = self.opener().sessions.keep(&self.node(), session);
-        if let Err(error) = kept {
-            tracing::warn!(%error, "the session is not kept");
-        }
-    }
-
     fn take_up(&self, session: &Session) {
         self.show(&session.token);
         self.opener().renew_at.store(session.renew_at, Ordering::Relaxed);
+    }
+}
+
+fn warn_unless(kept: Result<(), SessionsError>) {
+    if let Err(error) = kept {
+        tracing::warn!(%error, "the session is not kept");
     }
 }
 

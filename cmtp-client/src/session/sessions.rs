@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cmtp_codec::PublicKey;
-use cmtp_codec::session::GrantName;
+use cmtp_codec::session::{GrantName, ScopeTexts};
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
@@ -27,8 +27,16 @@ pub struct Session {
     pub ends: u64,
     /// When half of the token's time is over, microseconds since 1970, by the clock here.
     pub renew_at: u64,
-    /// Whether the user said that another may be opened when this one is over.
-    pub is_allowed: bool,
+    /// What another may be opened for without asking when this one is over; `None` where the user did not say so.
+    pub again: Option<Again>,
+}
+
+/// What the user agreed to beforehand: a session that may be opened without asking.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Again {
+    /// What is wanted at most; without it all that the node offers.
+    pub scope: Option<ScopeTexts>,
 }
 
 impl Session {
@@ -38,7 +46,7 @@ impl Session {
         let lifetime = token.unverified_expiry()?.checked_sub(token.unverified_begin()?)?;
         let half = lifetime.saturating_mul(1_000_000) / 2;
         let renew_at = clock::now().saturating_add(half);
-        Some(Self { token, grant, ends, renew_at, is_allowed: false })
+        Some(Self { token, grant, ends, renew_at, again: None })
     }
 
     /// Whether the grant is over, by the clock here.
@@ -82,8 +90,8 @@ struct File {
     grant: GrantName,
     ends: u64,
     renew_at: u64,
-    #[serde(default)]
-    is_allowed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    again: Option<Again>,
 }
 
 impl Sessions {
@@ -121,6 +129,11 @@ impl Sessions {
     /// # Errors
     /// [`SessionsError`] names the file.
     pub fn keep(&self, node: &PublicKey, session: Session) -> Result<(), SessionsError> {
+        let _lock = self.lock()?;
+        self.write(node, session)
+    }
+
+    fn write(&self, node: &PublicKey, session: Session) -> Result<(), SessionsError> {
         let Some(kept) = &self.kept else {
             self.open().insert(*node, session);
             return Ok(());
@@ -131,7 +144,7 @@ impl Sessions {
             grant: session.grant,
             ends: session.ends,
             renew_at: session.renew_at,
-            is_allowed: session.is_allowed,
+            again: session.again,
         };
         let written = Home::new(kept.folder()).create().and_then(|()| {
             let text = serde_json::to_string(&file)? + "\n";
@@ -140,11 +153,27 @@ impl Sessions {
         written.map_err(|source| SessionsError::Io { path, source })
     }
 
+    /// Keeps what a session became by renewal, where it was not forgotten or replaced meanwhile.
+    ///
+    /// # Errors
+    /// [`SessionsError`] names the file.
+    pub fn keep_renewed(&self, node: &PublicKey, renewed: Session) -> Result<(), SessionsError> {
+        // Another process may end the session just now.
+        let _lock = self.lock()?;
+        match self.find(node)? {
+            Some(kept) if kept.grant == renewed.grant => {
+                self.write(node, Session { again: kept.again, ..renewed })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Forgets a session, if there is one.
     ///
     /// # Errors
     /// [`SessionsError`] names the file.
     pub fn forget(&self, node: &PublicKey) -> Result<(), SessionsError> {
+        let _lock = self.lock()?;
         self.open().remove(node);
         let Some(kept) = &self.kept else { return Ok(()) };
         let path = kept.path(node);
@@ -154,6 +183,13 @@ impl Sessions {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Keeps other processes from changing the files meanwhile.
+    fn lock(&self) -> Result<Option<fs::File>, SessionsError> {
+        let Some(kept) = &self.kept else { return Ok(None) };
+        let lock = kept.home.lock();
+        lock.map(Some).map_err(|source| SessionsError::Io { path: kept.folder(), source })
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<PublicKey, Session>> {
@@ -223,8 +259,8 @@ fn read(path: PathBuf) -> Result<Option<Session>, SessionsError> {
     let file = serde_json::from_str::<File>(&text).ok();
     let session = file.and_then(|file| {
         let token = Token::new(&file.token).ok()?;
-        let File { grant, ends, renew_at, is_allowed, .. } = file;
-        Some(Session { token, grant, ends, renew_at, is_allowed })
+        let File { grant, ends, renew_at, again, .. } = file;
+        Some(Session { token, grant, ends, renew_at, again })
     });
     session.map(Some).ok_or(SessionsError::Malformed { path })
 }
@@ -252,7 +288,9 @@ mod tests {
         let session = |node: &PublicKey| {
             let claims = BASE64URL_NOPAD.encode(format!("{{\"iss\":\"{node}\"}}").as_bytes());
             let token = Token::new(&format!("a.{claims}.c")).unwrap();
-            Session { token, grant: GrantName([7; 16]), ends: 9, renew_at: 8, is_allowed: true }
+            let scope = ScopeTexts { read: vec!["0xS:**".to_owned()], write: Vec::new() };
+            let again = Some(Again { scope: Some(scope) });
+            Session { token, grant: GrantName([7; 16]), ends: 9, renew_at: 8, again }
         };
         let other = Sessions::in_home(&home, persona(9));
         for sessions in [Sessions::default(), Sessions::in_home(&home, persona(1))] {

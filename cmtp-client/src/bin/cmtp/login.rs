@@ -2,8 +2,8 @@
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use cmtp_client::session::{Login as Wanted, LoginError, Offer, ScopeTexts, Session};
-use cmtp_client::{Channel, Connection, NodeUrl};
+use cmtp_client::session::{Again, Login as Wanted, LoginError, Offer, ScopeTexts, Session};
+use cmtp_client::{Channel, Connection, KnownNodes, NodeUrl};
 use cmtp_codec::PublicKey;
 use cmtp_spec::limits;
 use jiff::Timestamp;
@@ -119,7 +119,8 @@ impl Login {
             }
             let offer = offered.offer().clone();
             let session = offered.consent().await.map_err(failed)?;
-            let session = Session { is_allowed: self.always, ..session };
+            let again = self.always.then(|| Again { scope: wanted.scope.clone() });
+            let session = Session { again, ..session };
             let node = connection.node();
             caller.sessions.keep(&node, session.clone()).map_err(Failure::usage)?;
             self.say(&offer, &session)?;
@@ -159,7 +160,7 @@ impl Login {
 impl Logout {
     pub(crate) fn run(self) -> Outcome {
         let caller = self.caller.caller().map_err(Failure::usage)?;
-        at_node(&caller, &self.url, self.caller.pin, async |channel| {
+        let ended = at_node(&caller, &self.url, self.caller.pin, async |channel| {
             let connection = channel.connect().await.map_err(Failure::no_node)?;
             let (persona, node) = (caller.identity.did(), connection.node());
             let found = caller.sessions.find(&node).map_err(Failure::usage)?;
@@ -179,7 +180,29 @@ impl Logout {
             let (status, detail) = (ended.status(), ended.detail().unwrap_or_default());
             eprintln!("{} {status}: {}", status.0, terminal::printable(detail));
             Ok(Exit::Refused)
-        })
+        });
+        if ended.as_ref().is_err_and(|failure| failure.exit() == Exit::NoNode) {
+            self.forget(&caller)?;
+        }
+        ended
+    }
+
+    /// Forgets the session at the node that was last seen at the URL, which can't be asked which it is.
+    fn forget(&self, caller: &Caller) -> Outcome<()> {
+        let known = caller.home.as_ref().map(KnownNodes::load).transpose();
+        let known = known.map_err(Failure::no_node)?;
+        let pinned = known.and_then(|known| known.lookup(&self.url.host, self.url.port));
+        let node = self.url.did.or(self.caller.pin).or(pinned.map(|pinned| pinned.root));
+        let Some(node) = node else { return Ok(()) };
+        let Some(session) = caller.sessions.find(&node).map_err(Failure::usage)? else {
+            return Ok(());
+        };
+        caller.sessions.forget(&node).map_err(Failure::usage)?;
+        let ends = date(session.ends);
+        eprintln!(
+            "cmtp: the session at {node} is forgotten here; the node was not told, and has it until {ends}"
+        );
+        Ok(())
     }
 }
 
