@@ -64,6 +64,11 @@ fn from_nothing_to_an_answer_it_is_three_commands() {
     let (code, said) = run(&home, &["call", &node.url("0xSW:a:b"), "--data", "x"]);
     assert!(code == 1 && said.contains("403 forbidden: no policy of this node permits"), "{said}");
 
+    // Another session takes the place of the one before, and leaves none behind.
+    good(&home, &["login", &url, "--yes"]);
+    let there = good(&home, &["sessions", &url, "--json"]);
+    assert_eq!(there.lines().count(), 1, "{there}");
+
     let here = good(&home, &["sessions", "--json"]);
     let here: Value = serde_json::from_str(&here).unwrap();
     let there = good(&home, &["sessions", &url, "--json"]);
@@ -83,6 +88,29 @@ fn from_nothing_to_an_answer_it_is_three_commands() {
 }
 
 #[test]
+fn a_session_that_is_opened_again_is_no_wider_and_not_opened_to_end_one() {
+    // [SES-19] [SES-8] [SES-18]
+    let node = Node::start("[session]\nrequire-recovery = true\n");
+    let home = Home::empty();
+    let (url, echo) = (format!("cmtp://{}", node.address), node.url("0xS:echo"));
+    good(&home, &["id", "new", "--no-passphrase"]);
+    let did = good(&home, &["id", "show"]);
+    good(&home, &["login", &url, "--yes", "--always", "--read", "0xS:echo"]);
+    assert!(node.cmtpd(&["hangup", &did]).status.success());
+    // With its recovery key, which this node insists on.
+    good(&home, &["call", &echo]);
+    let listed: Value = serde_json::from_str(&good(&home, &["sessions", &url, "--json"])).unwrap();
+    assert_eq!(listed["scope"], json!({ "read": ["0xS:echo"], "write": [] }));
+    assert!(node.cmtpd(&["hangup", &did]).status.success());
+    let grants = || entries(&node).iter().filter(|entry| entry["opcode"] == "0xIW").count();
+    let before = grants();
+    assert!(before >= 3, "the node's own, and two of the persona's");
+    assert_eq!(run(&home, &["logout", &url]).0, 1);
+    assert_eq!(grants(), before, "no consent was given for a logout");
+    assert_eq!(good(&home, &["sessions"]), "");
+}
+
+#[test]
 fn the_operator_and_the_recovery_key_end_sessions() {
     // [SES-16] [SES-18]
     let (node, home) = (Node::start(""), Home::empty());
@@ -99,7 +127,7 @@ fn the_operator_and_the_recovery_key_end_sessions() {
     assert!(hung_up.status.success(), "{hung_up:?}");
     good(&home, &["call", &echo]);
     let unknown = node.cmtpd(&["hangup", "not a name"]);
-    assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
+    assert_eq!(unknown.status.code(), Some(2), "{unknown:?}");
 
     let file = home.file("main.revocation");
     let file = file.to_str().unwrap();

@@ -5,7 +5,7 @@ use clap::Args;
 use cmtp_client::session::{Again, Login as Wanted, LoginError, Offer, ScopeTexts, Session};
 use cmtp_client::{Channel, Connection, KnownNodes, NodeUrl};
 use cmtp_codec::PublicKey;
-use cmtp_spec::limits;
+use cmtp_spec::{Status, limits};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -17,6 +17,7 @@ use crate::{connect, terminal};
 ///
 /// The node says what it asks for and what it offers; you agree, or don't. What you agree to is a grant: it lasts for
 /// weeks, and calls renew its short tokens by themselves. Nothing but your identity is needed, and nobody is asked.
+/// A session that you had at this node from here is ended.
 ///
 ///   cmtp login cmtp://127.0.0.1
 ///   cmtp login cmtp://node.example --yes
@@ -88,7 +89,7 @@ pub(crate) struct List {
     url: Option<NodeUrl>,
     #[command(flatten)]
     caller: CallerArgs,
-    /// Print them as JSON.
+    /// Print them as JSON, an object a line.
     #[arg(long)]
     json: bool,
 }
@@ -122,7 +123,11 @@ impl Login {
             let again = self.always.then(|| Again { scope: wanted.scope.clone() });
             let session = Session { again, ..session };
             let node = connection.node();
+            let before = caller.sessions.find(&node).ok().flatten();
             caller.sessions.keep(&node, session.clone()).map_err(Failure::usage)?;
+            if let Some(before) = before.filter(|before| before.grant != session.grant) {
+                replace(&connection, &before, &session).await;
+            }
             self.say(&offer, &session)?;
             Ok(Exit::Success)
         })
@@ -165,7 +170,10 @@ impl Logout {
             let (persona, node) = (caller.identity.did(), connection.node());
             let found = caller.sessions.find(&node).map_err(Failure::usage)?;
             let Some(session) = found else {
-                return Err(Failure::usage(anyhow!("there is no session at {node}")));
+                return Err(Failure::usage(anyhow!(
+                    "there is no session at {node}; to end those from elsewhere: cmtp login {0}, then cmtp logout {0} --all",
+                    self.url
+                )));
             };
             let (did, grant) = (persona.to_string(), session.grant.to_string());
             let what = if self.all { &did } else { &grant };
@@ -174,7 +182,8 @@ impl Logout {
             caller.sessions.forget(&node).map_err(Failure::usage)?;
             let ended = ended.map_err(Failure::no_node)?;
             if ended.is_success() {
-                eprintln!("cmtp: the session at {node} is over");
+                let what = if self.all { "all sessions" } else { "the session" };
+                eprintln!("cmtp: {what} at {node} ended");
                 return Ok(Exit::Success);
             }
             let (status, detail) = (ended.status(), ended.detail().unwrap_or_default());
@@ -255,6 +264,17 @@ impl List {
             terminal::write_line(&line)?;
         }
         Ok(Exit::Success)
+    }
+}
+
+/// Ends the session that another one takes the place of: nothing here would show it again.
+async fn replace(connection: &Connection, before: &Session, session: &Session) {
+    connection.show(&session.token);
+    let ended = connection.hang_up(Some(&before.grant.to_string())).await;
+    // One that is over already is nobody's to end.
+    let is_over = ended.is_ok_and(|it| it.is_success() || it.status() == Status::FORBIDDEN);
+    if !is_over {
+        eprintln!("cmtp: the session before this one, {}, may still be open", before.grant);
     }
 }
 
