@@ -150,6 +150,16 @@ fn a_caller_without_what_it_takes() {
     ];
     check(rows, |arguments| home.cmtp(arguments));
 
+    let row: Row<'_> = (
+        "an expired token that is exported",
+        vec!["call", &url],
+        1,
+        vec!["401 token-invalid", "get a new token", "or unset CMTP_TOKEN"],
+    );
+    check(vec![row], |arguments| {
+        home.command().args(arguments).env("CMTP_TOKEN", &expired).output().unwrap()
+    });
+
     let identity = home.file("identity");
     let mut permissions = fs::metadata(&identity).unwrap().permissions();
     std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
@@ -229,6 +239,12 @@ fn a_person_with_personas() {
             vec!["--file /nowhere/main", "no directory /nowhere; make it first"],
         ),
         (
+            "a secret for everybody's eyes",
+            vec!["id", "export", "main", "-o", "-"],
+            2,
+            vec!["--output -", "name a file"],
+        ),
+        (
             "no new passphrase",
             vec!["id", "passphrase"],
             2,
@@ -288,6 +304,7 @@ fn a_node_that_is_not_the_one_meant() {
     let silent = held.local_addr().unwrap().to_string();
     let silent_url = format!("cmtp://{silent}/0xS:echo");
     let remedy = format!("--pin {}", node.did);
+    let (here, nobody) = (format!("cmtp://{}", node.address), format!("cmtp://{silent}"));
     let rows: Vec<Row<'_>> = vec![
         (
             "a foreign --pin",
@@ -313,8 +330,21 @@ fn a_node_that_is_not_the_one_meant() {
             3,
             vec!["nowhere.invalid", "check the host"],
         ),
+        (
+            "a statement for nobody, and for a node that refuses it",
+            vec!["id", "revoke", "main", "--at", &nobody, "--at", &here],
+            3,
+            vec![&silent, &node.address, "the node refuses: 401"],
+        ),
     ];
     check(rows, |arguments| home.cmtp(arguments));
+
+    assert!(home.cmtp(["login", &here, "--yes"]).status.success());
+    drop(node);
+    let row: Row<'_> =
+        ("a session at nobody's", vec!["logout", &here], 3, vec!["forgotten here", &here[7..]]);
+    check(vec![row], |arguments| home.cmtp(arguments));
+    assert!(home.cmtp(["sessions"]).stdout.is_empty());
 }
 
 #[test]
@@ -413,6 +443,25 @@ fn an_operator_who_grants() {
         ("too long", grant(&["--scope", "0xS:**", "--ttl", "16m"]), 2, vec!["--ttl", "1s to 15m"]),
         ("no time", grant(&["--scope", "0xS:**", "--ttl", "0"]), 2, vec!["--ttl", "1s to 15m"]),
         ("an hour", grant(&["--scope", "0xS:**", "--ttl", "1h"]), 2, vec!["1h", "15m"]),
+        (
+            "no name of a session",
+            vec!["hangup", "my-session"],
+            2,
+            vec!["my-session", "`cmtp sessions`", "did:key:z6Mk…"],
+        ),
+        ("keys of no node", vec!["keys", "list"], 1, vec!["there is no node in", "--data"]),
+        (
+            "no node whose keys are replaced",
+            vec!["keys", "rotate"],
+            1,
+            vec!["there is no node in", "--data"],
+        ),
+        (
+            "no node whose root key is exported",
+            vec!["keys", "export-root", "/nowhere/root.key"],
+            1,
+            vec!["there is no node in", "--data"],
+        ),
         (
             "a node that was not there",
             grant(&["--write", "0xSW:x:*"]),
@@ -670,19 +719,28 @@ fn policies_that_are_none() {
     let token = node.grant(&home.did, &["--scope", "0xS:**"]);
     fs::write(node.data().join("policies/default.cedar"), "").unwrap();
     let url = node.url("0xS:echo");
+    let here = format!("cmtp://{}", node.address);
+    assert!(home.cmtp(["login", &here, "--yes"]).status.success());
     let call = ["call", &url, "--token", &token];
     while home.cmtp(call).status.success() {}
     let explain = format!("cmtpd policy explain --as {} --target '0xS:echo'", home.did);
-    let rows: Vec<Row<'_>> = vec![(
-        "what policies deny",
-        call.to_vec(),
-        1,
-        vec![
-            "403 forbidden: no policy of this node permits 0xS:echo",
-            "a policy that permits it",
-            &explain,
-        ],
-    )];
+    let in_a_session = format!("{explain} --granted session");
+    let grant = format!("the operator runs: cmtpd grant --to {} --scope '0xS:echo'", home.did);
+    let denied = "403 forbidden: no policy of this node permits 0xS:echo";
+    let rows: Vec<Row<'_>> = vec![
+        (
+            "what policies deny",
+            call.to_vec(),
+            1,
+            vec![denied, "a policy that permits it", &explain],
+        ),
+        (
+            "what policies deny in a session",
+            vec!["call", &url],
+            1,
+            vec![denied, "grant it to you", "a policy that permits it", &grant, &in_a_session],
+        ),
+    ];
     check(rows, |arguments| home.cmtp(arguments));
 }
 
@@ -760,7 +818,7 @@ fn keys_that_can_not_be_replaced() {
             "a file that is there",
             vec!["keys", "export-root", &strange, "--no-passphrase"],
             1,
-            vec![&strange, "File exists", "that is not there yet"],
+            vec![&strange, "there already", "another name"],
         ),
         (
             "no such file",
@@ -778,7 +836,7 @@ fn keys_that_can_not_be_replaced() {
             "nobody to ask for the passphrase",
             vec!["keys", "rotate", "--root", &locked],
             1,
-            vec!["no passphrase", "CMTP_PASSPHRASE"],
+            vec!["no passphrase for the root key", "set CMTP_PASSPHRASE"],
         ),
     ];
     check(rows, |arguments| cmtpd(arguments, Path::new(&data)));

@@ -163,6 +163,11 @@ fn a_passphrase_comes_goes_and_changes() {
     let import = ["id", "import", exported.to_str().unwrap()];
     assert_eq!(said(&with_passphrase(&other, "two", &import)), work);
     assert!(is_encrypted(&other.file("identity")));
+    let plain = Home::new();
+    let imported = with_passphrase(&plain, "two", &import);
+    assert_eq!(said(&imported), work);
+    assert!(!is_encrypted(&plain.file("identity")));
+    assert!(String::from_utf8_lossy(&imported.stderr).contains(", not encrypted"));
 
     said(&with_passphrase(&home, "two", &["id", "passphrase", "--no-passphrase"]));
     assert!(!is_encrypted(&file));

@@ -100,7 +100,7 @@ pub enum RootKeyError {
         path: PathBuf,
     },
     /// Nobody gave a passphrase.
-    #[error("no passphrase: {0}; set CMTP_PASSPHRASE, or say --no-passphrase to go without one")]
+    #[error("no passphrase for the root key: {0}; set CMTP_PASSPHRASE")]
     NoPassphrase(#[source] io::Error),
     /// The system gives no random numbers.
     #[error("no random numbers from the system")]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Error;
 
 /// How a command ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
     Success = 0,
     /// An answer with a status of 400 or more.
@@ -49,6 +49,20 @@ impl Failure {
     pub(crate) fn invalid(error: impl Into<Error>) -> Self {
         Self::new(Exit::Invalid, error)
     }
+
+    pub(crate) const fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// The same, with what it is about said first.
+    pub(crate) fn about(self, what: String) -> Self {
+        Self { error: self.error.context(what), ..self }
+    }
+
+    /// Prints it to standard error.
+    pub(crate) fn say(&self) {
+        eprintln!("cmtp: {}", said(&self.error));
+    }
 }
 
 impl From<Error> for Failure {
@@ -60,9 +74,9 @@ impl From<Error> for Failure {
 
 /// Says what went wrong, and ends.
 pub(crate) fn report(outcome: Outcome) -> ExitCode {
-    let exit = outcome.unwrap_or_else(|Failure { exit, error }| {
-        eprintln!("cmtp: {}", said(&error));
-        exit
+    let exit = outcome.unwrap_or_else(|failure| {
+        failure.say();
+        failure.exit
     });
     ExitCode::from(exit as u8)
 }

@@ -71,11 +71,12 @@ First steps:
   cmtp verify hello.cmtp                        judges it offline, now or in ten years
 
 Environment:
-  CMTP_HOME        directory of identities, sessions and known nodes [default: ~/.config/cmtp]
-  CMTP_TOKEN       token for `call` and `bench`, in place of a session
-  CMTP_PERSONA     which persona calls, as --as says
-  CMTP_PASSPHRASE  opens and encrypts the file of identities where nobody is to be asked
-  NO_COLOR         if set and not empty, no colours, unless --color always asks for them
+  CMTP_HOME            directory of identities, sessions, known nodes [default: ~/.config/cmtp]
+  CMTP_TOKEN           token for `call` and `bench`, in place of a session
+  CMTP_PERSONA         which persona calls, as --as says
+  CMTP_PASSPHRASE      opens and encrypts the file of identities where nobody is to be asked
+  CMTP_NEW_PASSPHRASE  the one that `id passphrase` sets where nobody is to be asked
+  NO_COLOR             if set and not empty, no colours, unless --color always asks for them
 
 Exit codes:
   0  success

@@ -1,5 +1,7 @@
 //! What a refusal tells a person, and how a command ends with it.
 
+use std::env;
+
 use cmtp_client::{Answer, CallError, ChannelError, Ending};
 use cmtp_codec::{Field, Fqmn, PublicKey};
 use cmtp_spec::{FieldIndex, Remedy, Status, remedies};
@@ -62,14 +64,17 @@ impl Refusal {
             eprintln!("{fault}");
         }
         if let Some(advice) = self.advice(caller) {
-            eprintln!("what to do: {advice}");
+            let instead = if self.is_of_exported_token(caller) { UNSET } else { "" };
+            eprintln!("what to do: {advice}{instead}");
         }
         if caller.is_kept && self.remedy.as_deref().is_some_and(is_about_grant) {
-            let command = match self.is_by_policies {
-                true => explain_command(caller, target),
-                false => grant_command(caller, target),
-            };
-            eprintln!("the operator runs: {command}");
+            // Policies may permit what a person granted, and not the same in a session.
+            if !self.is_by_policies || !caller.has_token() {
+                eprintln!("the operator runs: {}", grant_command(caller, target));
+            }
+            if self.is_by_policies {
+                eprintln!("the operator asks why: {}", explain_command(caller, target));
+            }
         }
         if let Some(seconds) = self.retry_after {
             eprintln!("try again after {seconds} s");
@@ -79,11 +84,18 @@ impl Refusal {
         }
     }
 
+    /// Whether it is the token of the environment that the node does not accept.
+    fn is_of_exported_token(&self, caller: &Caller) -> bool {
+        let is_set = env::var_os("CMTP_TOKEN").is_some_and(|token| !token.is_empty());
+        self.status == Status::TOKEN_INVALID && caller.has_token() && is_set
+    }
+
     /// What a person does about it.
     fn advice(&self, caller: &Caller) -> Option<String> {
         let remedy = self.remedy.as_deref()?;
         if self.is_by_policies {
-            return Some(BY_POLICIES.to_owned());
+            let advice = if caller.has_token() { BY_POLICIES } else { BY_POLICIES_IN_A_SESSION };
+            return Some(advice.to_owned());
         }
         if self.status == Status::NOT_FOUND && remedy == remedies::FIX_REQUEST.0 {
             return Some(NOT_FOUND.to_owned());
@@ -131,7 +143,9 @@ fn grant_command(caller: &Caller, target: &Fqmn) -> String {
 /// What says why `caller` may not call `target`.
 fn explain_command(caller: &Caller, target: &Fqmn) -> String {
     let target = target.target().replace('\'', "%27");
-    format!("cmtpd policy explain --as {} --target '{target}'", caller.identity.did())
+    // A token that was given goes before the session.
+    let granted = if caller.has_token() { "" } else { " --granted session" };
+    format!("cmtpd policy explain --as {} --target '{target}'{granted}", caller.identity.did())
 }
 
 /// An admit layer that refuses has `policies` only where they refused.
@@ -140,7 +154,10 @@ fn is_by_policies<'a>(mut refusing: impl Iterator<Item = &'a Field>) -> bool {
 }
 
 const BY_POLICIES: &str =
-    "a token does not help; ask the node's operator for a policy that permits it";
+    "another token does not help; ask the node's operator for a policy that permits it";
+const BY_POLICIES_IN_A_SESSION: &str =
+    "ask the node's operator to grant it to you, or for a policy that permits it in a session";
+const UNSET: &str = "; or unset CMTP_TOKEN: it goes before your session";
 const UNKNOWN: &str = "whether a write had its effect is not known";
 
 const NOT_FOUND: &str =

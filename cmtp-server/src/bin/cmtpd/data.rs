@@ -33,6 +33,17 @@ impl Data {
         Ok(keys)
     }
 
+    /// The keys of a node that is there; no node is made.
+    pub(crate) fn keys_of_node(&self) -> anyhow::Result<NodeKeys> {
+        let folder = self.folder()?;
+        ensure!(
+            NodeKeys::is_in(&folder),
+            "there is no node in {}; say where the node's data is: --data or --config",
+            folder.display()
+        );
+        Ok(NodeKeys::load_or_create(&folder)?)
+    }
+
     /// The folder of the node's journal, and the node's keys; nothing is made.
     pub(crate) fn journal(&self) -> anyhow::Result<(PathBuf, NodeKeys)> {
         let folder = self.folder()?;

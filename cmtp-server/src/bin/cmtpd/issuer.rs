@@ -117,7 +117,8 @@ impl Check {
         keys: &[ListedJwk],
         judged: Option<&Result<Subject, IssuerRefusal>>,
     ) {
-        println!("issuer {}: {} keys from {}", settings.name, keys.len(), settings.jwks);
+        let noun = if keys.len() == 1 { "key" } else { "keys" };
+        println!("issuer {}: {} {noun} from {}", settings.name, keys.len(), settings.jwks);
         for key in keys {
             let kid = key.kid.as_deref().map_or("without kid".to_owned(), |kid| format!("{kid:?}"));
             let algorithm = key.algorithm.as_deref().map(|it| format!(" {it}")).unwrap_or_default();

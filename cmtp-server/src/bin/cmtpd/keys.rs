@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use cmtp_codec::{KeyList, ListedKey};
-use cmtp_server::{NodeKeys, RootKey, RootKeyError, Rotation, rotate};
+use cmtp_server::{NodeKeys, RootKey, Rotation, rotate};
 use cmtp_spec::KeyUse;
 use serde_json::json;
 
@@ -115,7 +115,7 @@ impl From<Use> for KeyUse {
 impl Keys {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self.command {
-            Command::List { data, json } => list(&data.keys()?, json),
+            Command::List { data, json } => list(&data.keys_of_node()?, json),
             Command::Rotate { data, root, uses, now } => replace(&data, &root, &uses, now),
             Command::ExportRoot { file, data, no_passphrase } => {
                 export(&data, &file, no_passphrase)
@@ -164,7 +164,7 @@ fn time(micros: u64) -> String {
 
 fn replace(data: &Data, root: &Root, uses: &[Use], at_once: bool) -> anyhow::Result<()> {
     // An older data directory gets its online keys by this.
-    data.keys()?;
+    data.keys_of_node()?;
     let folder = data.folder()?;
     let uses = if uses.is_empty() { &[Use::Tls, Use::Token, Use::Layer][..] } else { uses };
     let mut uses: Vec<KeyUse> = uses.iter().copied().map(KeyUse::from).collect();
@@ -182,14 +182,24 @@ fn replace(data: &Data, root: &Root, uses: &[Use], at_once: bool) -> anyhow::Res
 }
 
 fn export(data: &Data, file: &std::path::Path, no_passphrase: bool) -> anyhow::Result<()> {
-    data.keys()?;
+    data.keys_of_node()?;
+    let folder = data.folder()?;
+    // Nobody is to think of a passphrase for nothing.
+    RootKey::in_data(&folder)?;
+    ensure!(
+        !file.exists(),
+        "root key {}: the file is there already; choose another name",
+        file.display()
+    );
     let passphrase = if no_passphrase {
         None
     } else {
         let new = new_passphrase(&file.display().to_string());
-        Some(new.map_err(RootKeyError::NoPassphrase)?)
+        Some(new.map_err(|error| {
+            anyhow!("no passphrase: {error}; set CMTP_PASSPHRASE, or say --no-passphrase to go without one")
+        })?)
     };
-    let root = RootKey::export(&data.folder()?, file, passphrase.as_ref())?;
+    let root = RootKey::export(&folder, file, passphrase.as_ref())?;
     println!(
         "the root key of {} is in {} and nowhere else: keep a copy of it",
         root.public(),

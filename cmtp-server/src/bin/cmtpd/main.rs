@@ -83,10 +83,10 @@ enum Command {
 
 const AFTER: &str = "\
 Environment:
-  CMTPD_DATA   the node's data directory [default: ~/.local/share/cmtpd]
-  CMTP_PASSPHRASE   of a root key that was exported, where nobody is to be asked
-  RUST_LOG     how much `serve` logs, such as cmtp_server=debug [default: info]
-  NO_COLOR     if set and not empty, a log without colours
+  CMTPD_DATA       the node's data directory [default: ~/.local/share/cmtpd]
+  CMTP_PASSPHRASE  of a root key that is or was exported, where nobody is to be asked
+  RUST_LOG         how much `serve` logs, such as cmtp_server=debug [default: info]
+  NO_COLOR         if set and not empty, a log without colours
 
 Exit codes:
   0  success

@@ -123,7 +123,8 @@ impl Check {
             println!("{}", json!({ "good": true, "digest": digest, "policies": ids }));
             return Ok(ExitCode::SUCCESS);
         }
-        println!("good: {} policies, digest {digest}", ids.len());
+        let policies = if ids.len() == 1 { "policy" } else { "policies" };
+        println!("good: {} {policies}, digest {digest}", ids.len());
         ids.iter().for_each(|id| println!("  {id}"));
         if ids.is_empty() {
             eprintln!("cmtpd: a node with no policies denies every request");

@@ -11,20 +11,19 @@ use crate::caller::Caller;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::{id, login, terminal};
 
-/// State, signed by its recovery key, that nothing counts any more that a persona was granted until
-/// now.
+/// State, signed by its recovery key, that a persona's key is in another's hands: a node that is
+/// shown it refuses the persona for good, and that can't be undone.
 ///
-/// For when somebody else got hold of the persona's key. The statement is a file of JSON, which
-/// anybody may carry to a node; it holds no secret.
+/// The statement is a file of JSON, which anybody may carry to a node; it holds no secret.
 ///
 ///   cmtp id revoke work --file work.revocation
 ///   cmtp id revoke work --at cmtp://node.example --at cmtp://127.0.0.1
 ///
-/// A node takes it where the persona said, at its first login there, which recovery key is its own; from
-/// then on the node refuses the persona for good.
+/// A node takes it where the persona said, at its first login there, which recovery key is its own.
+/// Each --at is tried, whatever became of those before it.
 ///
 /// Exit codes: 0; 1 where a node refuses; 2 where there is no such persona, its root is on another
-/// device, or the file can't be written; 3 where there is no node.
+/// device, or the file can't be written; 3 where there is no node. Of several nodes the highest.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Revoke {
@@ -33,7 +32,7 @@ pub(crate) struct Revoke {
     /// The file to write; one that is there is replaced.
     #[arg(long, value_name = "FILE", required_unless_present = "at")]
     file: Option<PathBuf>,
-    /// Show it to this node; may be repeated.
+    /// Show it to this node, for good; may be repeated.
     #[arg(long, value_name = "URL", value_parser = NodeUrl::of_node)]
     at: Vec<NodeUrl>,
 }
@@ -53,14 +52,24 @@ impl Revoke {
         }
         // Who shows it is nobody's business.
         let caller = Caller::nobody(home)?;
+        let mut worst = Exit::Success;
         for url in &self.at {
-            login::at_node(&caller, url, None, async |channel| {
+            let place = || url.authority();
+            let shown = login::at_node(&caller, url, None, async |channel| {
                 let connection = channel.connect().await.map_err(Failure::no_node)?;
-                connection.revoke(&statement).await.map_err(login::failed)?;
-                eprintln!("{} refuses {} from now on", connection.node(), statement.persona);
+                let taken = connection.revoke(&statement).await;
+                taken.map_err(|error| login::failed(error).about(place()))?;
+                let node = connection.node();
+                eprintln!("{node} at {} refuses {} for good", place(), statement.persona);
                 Ok(Exit::Success)
-            })?;
+            });
+            // Whoever has the key goes to the other nodes, too.
+            let exit = shown.unwrap_or_else(|failure| {
+                failure.say();
+                failure.exit()
+            });
+            worst = worst.max(exit);
         }
-        Ok(Exit::Success)
+        Ok(worst)
     }
 }

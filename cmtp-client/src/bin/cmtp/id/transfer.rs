@@ -1,7 +1,7 @@
 //! `cmtp id export` and `cmtp id import`.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -20,8 +20,8 @@ use crate::{passphrase, terminal};
 ///
 /// and there:  cmtp id import work.persona
 ///
-/// Exit codes: 0, or 2 where there is no such persona, or the file is there already or can't be
-/// written.
+/// Exit codes: 0, or 2 where there is no such persona, or the file is there already, can't be
+/// written or is -, standard output.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Export {
@@ -56,6 +56,11 @@ pub(crate) struct Import {
 
 impl Export {
     pub(crate) fn run(self, home: &Home) -> Outcome {
+        if self.output == Path::new("-") {
+            return Err(Failure::usage(anyhow!(
+                "--output -: a secret is not written to standard output; name a file (./- is one that is called -)"
+            )));
+        }
         let keyring = id::load(home)?;
         keyring.persona(Some(&self.name)).map_err(Failure::usage)?;
         terminal::check_folder("--output", &self.output)?;
@@ -85,6 +90,7 @@ impl Import {
                 let imported = keyring.import(&self.file, self.name, ask);
                 let did = imported.map_err(Failure::usage)?.did();
                 keyring.save(home).map_err(Failure::usage)?;
+                eprintln!("{}", id::protection(&keyring, home));
                 did
             }
             None => {
