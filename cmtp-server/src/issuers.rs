@@ -169,7 +169,8 @@ impl IssuerCheck {
     /// # Errors
     /// [`KeySetError`] names what is wrong with them.
     pub fn new(settings: &IssuerSettings) -> Result<Self, KeySetError> {
-        Ok(Self { settings: settings.clone(), keys: source::look(&settings.jwks)? })
+        let keys = source::look(&settings.jwks)?.for_algorithms(&settings.algorithms);
+        Ok(Self { settings: settings.clone(), keys })
     }
 
     /// The keys of the set, in its order, those that are passed over included.

@@ -14,6 +14,7 @@ use super::error::{IssuerError, IssuerRefusal};
 use super::json;
 use super::source::KeySetError;
 use super::token::OutsideToken;
+use crate::config::IssuerAlgorithm;
 
 /// Keys that tokens may be signed with.
 #[derive(Debug, Default)]
@@ -101,6 +102,18 @@ impl KeySet {
             read.listed.push(ListedJwk { kid, kind, algorithm, trouble });
         }
         Ok(read)
+    }
+
+    /// The same, with the keys that none of an issuer's algorithms uses listed as passed over.
+    pub(super) fn for_algorithms(mut self, algorithms: &[IssuerAlgorithm]) -> Self {
+        let listed = self.listed.iter_mut().filter(|listed| listed.trouble.is_none());
+        for (listed, key) in listed.zip(&self.usable) {
+            // [ISS-5] `alg` MUST be one of the issuer's algorithms.
+            if !algorithms.iter().any(|it| key.fits(it.jws())) {
+                listed.trouble = Some(KeyTrouble::NotAsked);
+            }
+        }
+        self
     }
 
     pub(super) fn listed(&self) -> &[ListedJwk] {
@@ -232,6 +245,9 @@ pub enum KeyTrouble {
     /// `alg`.
     #[error("its alg is none that such a key signs tokens with")]
     Algorithm,
+    /// The configuration's `algorithms`.
+    #[error("none of the algorithms that the configuration allows this issuer uses it")]
+    NotAsked,
     /// `kty` or `crv`.
     #[error("no such keys sign tokens here; RSA, EC P-256 and P-384, and OKP Ed25519 do")]
     Kind,

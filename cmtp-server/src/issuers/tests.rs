@@ -548,6 +548,12 @@ fn an_operator_sees_values_and_a_peer_none() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("corp.jwks.json"), keys().to_string()).unwrap();
     let check = IssuerCheck::new(&config(folder.path(), "").issuers[0]).unwrap();
+    // A key that no algorithm of this issuer's uses is as good as none.
+    let trouble = |kid: &str| {
+        check.keys().iter().find(|key| key.kid.as_deref() == Some(kid)).unwrap().trouble
+    };
+    assert_eq!(trouble("es384"), Some(KeyTrouble::NotAsked));
+    assert_eq!((trouble("es"), trouble("weak")), (None, Some(KeyTrouble::RsaSize { bits: 1_024 })));
     let plain = || Forge::new(Secret::ed25519(1)).header("alg", "EdDSA").header("kid", "ed");
     let now = NOW * 1_000_000;
     // Without a persona its nonce is not looked at.

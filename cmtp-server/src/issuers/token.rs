@@ -30,7 +30,7 @@ impl<'a> OutsideToken<'a> {
         let ([header, claims, signature], Some((signed, _))) =
             (parts.as_slice(), token.rsplit_once('.'))
         else {
-            return Err(IssuerError::Encoding.on(format_args!("{} of 3 parts", parts.len())));
+            return Err(IssuerError::Encoding.on(format_args!("parts: {}, and not 3", parts.len())));
         };
         let header = decode("header", header)?;
         let claims = decode("claims", claims)?;
