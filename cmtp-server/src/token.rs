@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cmtp_codec::object::{Object, object};
-use cmtp_codec::session::GrantName;
-use cmtp_codec::{Fqmn, Pattern, PublicKey, Scope, SignatureError, TooManyPatterns};
+use cmtp_codec::session::{GrantName, ScopeTexts};
+use cmtp_codec::{Fqmn, Pattern, PublicKey, Scope, SignatureError};
 use cmtp_spec::{KeyUse, binding, limits};
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
@@ -48,7 +48,6 @@ pub(crate) fn mint(
     (from, until): (u64, u64),
     id: String,
 ) -> Result<String, MintError> {
-    let spell = |patterns: &[Pattern]| patterns.iter().map(Pattern::to_string).collect();
     let node = keys.public().to_string();
     let claims = Claims {
         iss: node.clone(),
@@ -58,7 +57,7 @@ pub(crate) fn mint(
         nbf: from,
         exp: until,
         jti: id,
-        scope: ScopeClaim { read: spell(scope.read()), write: spell(scope.write()) },
+        scope: ScopeTexts::from(scope),
         cnf: Confirmation { jwk: Jwk::of(to) },
     };
     let mut header = Header::new(Algorithm::EdDSA);
@@ -252,16 +251,9 @@ struct Claims {
     exp: u64,
     jti: String,
     #[serde(deserialize_with = "object")]
-    scope: ScopeClaim,
+    scope: ScopeTexts,
     #[serde(deserialize_with = "object")]
     cnf: Confirmation,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ScopeClaim {
-    read: Vec<String>,
-    write: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -316,13 +308,8 @@ impl Claims {
         if self.sub.parse() != Ok(holder) {
             return Err(TokenError::Confirmation);
         }
-        let parse = |patterns: Vec<String>| {
-            let parsed = patterns.iter().map(|pattern| Pattern::parse(pattern));
-            parsed.collect::<Result<Vec<_>, _>>().map_err(|_malformed| TokenError::Scope)
-        };
-        let scope = Scope::new(parse(self.scope.read)?, parse(self.scope.write)?)
-            // [ADM-6] A token MUST NOT hold more than `scope-patterns-max` patterns.
-            .map_err(|TooManyPatterns { .. }| TokenError::Scope)?;
+        // [ADM-6] A token MUST NOT hold more than `scope-patterns-max` patterns.
+        let scope = self.scope.parse().map_err(|_malformed| TokenError::Scope)?;
         // Chapter 10: a session's, or the operator's.
         let kind = match GrantName::of_jti(&self.jti) {
             Some(grant) => TokenKind::Session(grant),
@@ -370,7 +357,7 @@ fn check_signature(token: &str, key: &PublicKey) -> Result<(), TokenError> {
 const KEY_TYPE: &str = "OKP";
 const CURVE: &str = "Ed25519";
 /// Characters of a `jti`: chapter 10.
-const JTI_MAX: usize = 64;
+pub(crate) const JTI_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ use crate::node;
 use crate::refusal::Refusal;
 use crate::service::{Call, Reply, Service, arguments};
 use crate::sessions::{Revoked, Sessions};
+use crate::token::JTI_MAX;
 
 /// The service of a node's sessions.
 pub(crate) struct SessionService {
@@ -105,5 +106,3 @@ impl SessionService {
 
 const EXPECTED: &str =
     "expected no argument (this session ends), or one: the `jti` of a token, or a DID";
-/// Characters of a `jti`: chapter 10.
-const JTI_MAX: usize = 64;
