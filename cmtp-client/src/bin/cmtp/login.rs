@@ -3,7 +3,7 @@
 use anyhow::{Context, anyhow};
 use clap::Args;
 use cmtp_client::session::{Again, Login as Wanted, LoginError, Offer, ScopeTexts, Session};
-use cmtp_client::{Channel, Connection, KnownNodes, NodeUrl};
+use cmtp_client::{Answer, Channel, Connection, KnownNodes, NodeUrl};
 use cmtp_codec::PublicKey;
 use cmtp_spec::{Status, limits};
 use jiff::Timestamp;
@@ -186,9 +186,7 @@ impl Logout {
                 eprintln!("cmtp: {what} at {node} ended");
                 return Ok(Exit::Success);
             }
-            let (status, detail) = (ended.status(), ended.detail().unwrap_or_default());
-            eprintln!("{} {status}: {}", status.0, terminal::printable(detail));
-            Ok(Exit::Refused)
+            Ok(refused(&ended))
         });
         if ended.as_ref().is_err_and(|failure| failure.exit() == Exit::NoNode) {
             self.forget(&caller)?;
@@ -246,9 +244,7 @@ impl List {
     async fn known(&self, connection: &Connection) -> Outcome {
         let answer = connection.sessions().await.map_err(Failure::no_node)?;
         if !answer.is_success() {
-            let (status, detail) = (answer.status(), answer.detail().unwrap_or_default());
-            eprintln!("{} {status}: {}", status.0, terminal::printable(detail));
-            return Ok(Exit::Refused);
+            return Ok(refused(&answer));
         }
         let body = answer.body().unwrap_or_default();
         let list: serde_json::Value =
@@ -265,6 +261,12 @@ impl List {
         }
         Ok(Exit::Success)
     }
+}
+
+fn refused(answer: &Answer) -> Exit {
+    let (status, detail) = (answer.status(), answer.detail().unwrap_or_default());
+    eprintln!("{} {status}: {}", status.0, terminal::printable(detail));
+    Exit::Refused
 }
 
 /// Ends the session that another one takes the place of: nothing here would show it again.
