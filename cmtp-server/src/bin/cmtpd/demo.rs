@@ -284,6 +284,6 @@ const SUBJECT: &str = "demo.hello";
 const NEXT: &str = "Next, with a node that stays:
    cmtp id new                                        make an identity; prints its DID
    cmtpd serve &                                      start the node
-   export CMTP_TOKEN=$(cmtpd grant --to DID --scope '0xS:**' --write '0xS:**')
+   cmtp login cmtp://127.0.0.1:4433                   open a session; the operator need not be asked
    cmtp call cmtp://127.0.0.1:4433/0xS:echo --data hi --save hi.cmtp -v
    cmtp verify hi.cmtp";
